@@ -1,0 +1,3 @@
+//! The slim launcher, the file that goes into every app image.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Buildpacks and extensions: descriptors, the directory store, running bin/detect, bin/build and bin/generate.
+
+pub mod descriptor;

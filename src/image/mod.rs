@@ -1,0 +1,15 @@
+//! Images: an immutable view, a draft with pure edits, stores that do I/O.
+//!
+//! Configs and manifests stay JSON values in their original order; fields that this program does not know are kept.
+
+pub mod config;
+pub mod draft;
+pub mod manifest;
+pub mod reference;
+pub mod store;
+
+pub use config::{History, ImageConfig};
+pub use draft::{DraftLayer, ImageDraft};
+pub use manifest::{Descriptor, Manifest, MediaFamily};
+pub use reference::{DiffId, Digest, ImageReference};
+pub use store::{Image, ImageStore, ImageWriter, LayerBlob, Saved};

@@ -1,0 +1,68 @@
+//! What all image stores (registry, OCI layout directory, docker daemon) have in common.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use super::config::ImageConfig;
+use super::draft::ImageDraft;
+use super::manifest::Manifest;
+use super::reference::{DiffId, Digest};
+use crate::error::Result;
+use crate::layers::source::LayerSource;
+
+/// An image that exists in a store; never changes.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// As the platform named it.
+    pub name: String,
+    /// What analyzed.toml and labels call it: `name@sha256:…` in a registry, a path or `name@sha256:…` for a layout,
+    /// 64 hex digits in a daemon.
+    pub identifier: String,
+    pub config: ImageConfig,
+    /// `None` in a daemon.
+    pub manifest: Option<Manifest>,
+    /// Digest of the manifest; `None` in a daemon.
+    pub digest: Option<Digest>,
+}
+
+/// A layer as a store holds it. `digest` and `size` are those of the blob as stored (compressed in a registry or layout).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerBlob {
+    pub diff_id: DiffId,
+    pub digest: Digest,
+    pub size: u64,
+    pub media_type: String,
+}
+
+/// What became of an image that was saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// Names under which it was saved, for report.toml and the log.
+    pub names: Vec<String>,
+    /// Image ID (daemon), 64 hex digits.
+    pub image_id: Option<String>,
+    pub digest: Option<Digest>,
+    pub manifest_size: u64,
+}
+
+pub trait ImageStore: Send + Sync {
+    /// `None` if the store has no such image. Faults and refused access are errors.
+    fn open(&self, name: &str) -> Result<Option<Arc<Image>>>;
+
+    /// The layer's uncompressed tar, verified against `diff_id` at its end: a wrong byte ends in an error of the reader.
+    fn read_layer(&self, image: &Image, diff_id: &DiffId) -> Result<Box<dyn Read + Send>>;
+
+    /// Starts to write an image that will have these names; the first is the main one. `base` decides media family and
+    /// platform.
+    fn writer(&self, names: &[String], base: Option<&Image>) -> Result<Box<dyn ImageWriter>>;
+}
+
+/// Takes in layers, from several threads if need be, and then the image. Whatever was not committed is not visible.
+pub trait ImageWriter: Send + Sync {
+    /// Takes in a layer in one pass over its source. Its plain tar is copied to `tee` (a cache's staging file) as it
+    /// passes; a `tee` that fails must not fail the layer, so it handles its own errors.
+    fn add_layer(&self, source: &LayerSource, tee: Option<&mut (dyn Write + Send)>) -> Result<LayerBlob>;
+
+    /// Makes the image visible under all names.
+    fn commit(self: Box<Self>, draft: &ImageDraft) -> Result<Saved>;
+}

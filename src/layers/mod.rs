@@ -1,0 +1,3 @@
+//! Layers: where they come from on disk, their reproducible tars, the streaming pipeline, extraction.
+
+pub mod source;

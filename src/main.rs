@@ -1,0 +1,3 @@
+//! The multi-call binary: dispatches on `argv[0]`.
+
+fn main() {}

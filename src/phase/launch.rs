@@ -1,0 +1,1 @@
+//! The launch phase (platform.md, "Launch"; buildpack.md, "Launch").

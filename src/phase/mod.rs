@@ -1,0 +1,3 @@
+//! The phases as functions of values.
+
+pub mod launch;

@@ -1,0 +1,28 @@
+//! This process: its arguments, environment, directory and user. The only user of `std::env`.
+//!
+//! Changing user (`lifecycle` feature) must happen before any thread exists.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// How this process was called. Tests build it by hand, `main` collects it from the system.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    /// `argv`, with `argv[0]`.
+    pub args: Vec<OsString>,
+    pub env: BTreeMap<OsString, OsString>,
+    pub cwd: PathBuf,
+}
+
+impl Invocation {
+    /// Collects arguments, environment and working directory of this process.
+    pub fn collect() -> std::io::Result<Self> {
+        Ok(Self { args: std::env::args_os().collect(), env: std::env::vars_os().collect(), cwd: std::env::current_dir()? })
+    }
+
+    /// The variable's value; `None` if it is not set or not UTF-8.
+    pub fn var(&self, name: &str) -> Option<&str> {
+        self.env.get(std::ffi::OsStr::new(name)).and_then(|v| v.to_str())
+    }
+}

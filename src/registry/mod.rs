@@ -1,0 +1,1 @@
+//! The registry as an image store (OCI distribution specification).
