@@ -1,3 +1,6 @@
 //! Layers: where they come from on disk, their reproducible tars, the streaming pipeline, extraction.
 
+pub mod compression;
+pub mod pipeline;
+pub mod sink;
 pub mod source;
