@@ -1,10 +1,10 @@
 //! Caches: a directory (volume), an image, and the launch cache of a daemon. **A cache never fails a build.**
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use crate::data::cache_metadata::CacheMetadata;
 use crate::error::Result;
-use crate::image::DiffId;
+use crate::image::{DiffId, LayerBlob};
 use crate::layers::source::LayerSource;
 
 /// What an earlier build left.
@@ -27,8 +27,23 @@ pub trait CacheWriter: Send + Sync {
     /// Takes in a layer; returns its diffID.
     fn add_layer(&self, source: &LayerSource) -> Result<DiffId>;
 
+    /// Where the plain tar of a layer that is being exported is copied to as it passes, so that it is read only once.
+    /// `None` if this cache would rather have the exported blob ([`Self::add_exported`]).
+    fn stage(&self) -> Result<Option<Box<dyn StagedLayer>>>;
+
+    /// Takes over a layer that the export wrote as `blob` into the image `name`, where it is by now: a cache image mounts
+    /// the blob. Reads `source` if there is no other way.
+    fn add_exported(&self, source: &LayerSource, blob: &LayerBlob, name: &str) -> Result<()>;
+
     /// Takes over a layer of the old cache after checking that it is whole.
     fn reuse_layer(&self, diff_id: &DiffId) -> Result<()>;
 
     fn commit(self: Box<Self>, metadata: &CacheMetadata) -> Result<()>;
+}
+
+/// A layer on its way into a cache. Its `write` never fails, for a cache must not fail an export: what went wrong is told by
+/// [`StagedLayer::keep`]. Dropped without it, nothing stays behind.
+pub trait StagedLayer: Write + Send {
+    /// All bytes were written; they have this diffID.
+    fn keep(self: Box<Self>, diff_id: &DiffId) -> Result<()>;
 }
