@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::error::{Error, Failure, Result};
+
 /// A `<major>.<minor>` version as the specification writes it. As in the reference a leading `v` and leading
 /// zeros are accepted: `v0.9` and `0.010` are versions (spec-and-reference.md B24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +90,42 @@ api! {
         ApiVersion::new(0, 7), ApiVersion::new(0, 8), ApiVersion::new(0, 9), ApiVersion::new(0, 10), ApiVersion::new(0, 11),
         ApiVersion::new(0, 12),
     ]
+}
+
+impl PlatformApi {
+    /// The version that the platform asks for in `CNB_PLATFORM_API`; [`Failure::PlatformApi`] if there is none, or none that
+    /// this program supports (platform.md, "Platform API Compatibility").
+    pub fn requested(value: Option<&str>) -> Result<Self> {
+        let fail = |text: String| Error::new(text).or_failure(Failure::PlatformApi);
+        let Some(text) = value.filter(|v| !v.trim().is_empty()) else {
+            return Err(fail(
+                "failed to get platform API version; please set 'CNB_PLATFORM_API' to specify the desired platform API version"
+                    .into(),
+            ));
+        };
+        let version = ApiVersion::parse(text).ok_or_else(|| fail(format!("failed to parse platform API '{text}'")))?;
+        Self::supported(version).ok_or_else(|| {
+            fail(format!("failed to set platform API: platform API version '{text}' is incompatible with the lifecycle"))
+        })
+    }
+}
+
+impl BuildpackApi {
+    /// The version that a module's descriptor or group.toml asks for. `kind` is `Buildpack` or `Extension`, `name` the
+    /// module's `<id>@<version>`; [`Failure::BuildpackApi`] if this program does not support the version.
+    pub fn requested(kind: &str, name: &str, text: &str) -> Result<Self> {
+        let fail = |text: String| Error::new(text).or_failure(Failure::BuildpackApi);
+        // `<nil>` stands where the reference prints it; platforms' tests look for these words (compatibility.md section 4).
+        let version = ApiVersion::parse(text).ok_or_else(|| {
+            let kind = kind.to_lowercase();
+            fail(format!("failed to parse buildpack API '<nil>' for {kind} '{name}': '{text}' is not a version"))
+        })?;
+        Self::supported(version).ok_or_else(|| {
+            fail(format!(
+                "failed to set API for {kind} '{name}': buildpack API version '{text}' is incompatible with the lifecycle"
+            ))
+        })
+    }
 }
 
 /// Gates by Platform API.

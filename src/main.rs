@@ -1,3 +1,15 @@
-//! The multi-call binary: dispatches on `argv[0]`.
+//! The multi-call binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use lifecycle::{cli, process::Invocation};
+
+fn main() -> ExitCode {
+    match Invocation::collect() {
+        Ok(invocation) => cli::main(&invocation),
+        Err(error) => {
+            println!("ERROR: failed to get the working directory: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

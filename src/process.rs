@@ -13,12 +13,24 @@ pub struct Invocation {
     pub args: Vec<OsString>,
     pub env: BTreeMap<OsString, OsString>,
     pub cwd: PathBuf,
+    /// The file of this program, links resolved; empty if the system does not tell.
+    pub exe: PathBuf,
 }
 
 impl Invocation {
     /// Collects arguments, environment and working directory of this process.
     pub fn collect() -> std::io::Result<Self> {
-        Ok(Self { args: std::env::args_os().collect(), env: std::env::vars_os().collect(), cwd: std::env::current_dir()? })
+        Ok(Self {
+            args: std::env::args_os().collect(),
+            env: std::env::vars_os().collect(),
+            cwd: std::env::current_dir()?,
+            exe: std::env::current_exe().unwrap_or_default(),
+        })
+    }
+
+    /// The variable's value, `None` if it is not set, empty or not UTF-8: most inputs take an empty variable for an unset one.
+    pub fn non_empty_var(&self, name: &str) -> Option<&str> {
+        self.var(name).filter(|value| !value.is_empty())
     }
 
     /// The variable's value; `None` if it is not set or not UTF-8.
