@@ -200,8 +200,13 @@ impl PlatformApi {
         self.since(13)
     }
 
-    /// 0.14: layers are restored by the rules of platform.md 0.14 (cached layers lose their metadata too when absent).
-    pub fn has_restore_mirrors(self) -> bool {
+    /// 0.14: the restorer reads run.toml and checks the run image of analyzed.toml once more.
+    pub fn rechecks_run_image(self) -> bool {
+        self.since(14)
+    }
+
+    /// 0.14: a cached launch layer that the previous image does not have is restored from the cache.
+    pub fn restores_launch_layers_missing_in_image(self) -> bool {
         self.since(14)
     }
 

@@ -70,7 +70,7 @@ impl Failure {
 }
 
 /// What failed, as a chain of acts from the outermost to the cause. Displays as `act: act: cause`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error {
     message: String,
     failure: Option<Failure>,

@@ -49,6 +49,13 @@ pub trait ImageStore: Send + Sync {
     /// `None` if the store has no such image. Faults and refused access are errors.
     fn open(&self, name: &str) -> Result<Option<Arc<Image>>>;
 
+    /// Whether every blob that the image's manifest names is in the store. An image that has lost blobs cannot give its
+    /// layers to a new one; the analyzer treats it as absent. Stores that keep images whole say `true` without looking.
+    fn is_complete(&self, image: &Image) -> Result<bool> {
+        let _ = image;
+        Ok(true)
+    }
+
     /// The layer's uncompressed tar, verified against `diff_id` at its end: a wrong byte ends in an error of the reader.
     fn read_layer(&self, image: &Image, diff_id: &DiffId) -> Result<Box<dyn Read + Send>>;
 

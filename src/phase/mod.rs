@@ -1,3 +1,6 @@
 //! The phases as functions of values.
 
 pub mod launch;
+
+#[cfg(feature = "lifecycle")]
+pub mod restore;
