@@ -47,3 +47,17 @@ impl Flags {
         &self.positional
     }
 }
+
+/// The words for "true" of Go's `strconv.ParseBool`.
+pub(super) fn is_true(text: &str) -> bool {
+    parse_boolean(text) == Some(true)
+}
+
+/// Go's `strconv.ParseBool`.
+pub(super) fn parse_boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}

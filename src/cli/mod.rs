@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use crate::api::PlatformApi;
 use crate::error::{Error, Result};
+use crate::log;
 use crate::phase;
 use crate::process::Invocation;
 
@@ -31,10 +32,15 @@ pub use session::Session;
 
 /// Runs what the program was called as; the only place where an error becomes a line and an exit code.
 pub fn main(invocation: &Invocation) -> ExitCode {
-    match Applet::select(invocation) {
+    // The launcher knows no `tracing`, and nothing of it may be set up for its sake.
+    let applet = Applet::select(invocation);
+    if !matches!(applet, Ok(Applet::Launcher(_))) {
+        log::start(!invocation.var("CNB_NO_COLOR").is_some_and(flags::is_true));
+    }
+    match applet {
         Ok(Applet::Launcher(invocation)) => phase::launch::main(&invocation),
         Ok(Applet::Version) => {
-            println!("{}", crate::cli::version());
+            println!("{}", version());
             ExitCode::SUCCESS
         }
         Ok(Applet::Command { command, arguments }) => exit(run(invocation, command, arguments)),
@@ -64,7 +70,7 @@ fn exit(result: Result<()>) -> ExitCode {
 }
 
 fn report(error: &Error) {
-    println!("ERROR: {error}");
+    tracing::error!("{error}");
 }
 
 /// `<version>` or `<version>+<commit>`, both injectable at build time by `LIFECYCLE_VERSION` and `LIFECYCLE_COMMIT`.
