@@ -11,6 +11,7 @@
 //! * `log` - what a person sees, on stdout.
 //! * `data` - one module per document of the specification's "Data Format" sections.
 //! * [`env`] - the rules by which layers and platform directories change an environment.
+//! * `dockerfile` - Dockerfiles of image extensions as data.
 //! * `image` - manifests, configs, references: an immutable view, a draft with pure edits, stores that do I/O.
 //! * `registry`, `image::layout`, `image::daemon` - the image stores.
 //! * `layers` - the layers directory, reproducible tars, the streaming layer pipeline, extraction, fingerprints.
@@ -36,6 +37,8 @@ pub mod cache;
 pub mod cli;
 #[cfg(feature = "lifecycle")]
 pub mod data;
+#[cfg(feature = "lifecycle")]
+pub mod dockerfile;
 #[cfg(feature = "lifecycle")]
 pub mod image;
 #[cfg(feature = "lifecycle")]
