@@ -4,12 +4,14 @@
 
 pub mod config;
 pub mod draft;
+pub mod json;
 pub mod manifest;
 pub mod reference;
 pub mod store;
+pub mod time;
 
 pub use config::{History, ImageConfig};
-pub use draft::{DraftLayer, ImageDraft};
+pub use draft::{DraftLayer, Encoded, ImageDraft, LayerContent};
 pub use manifest::{Descriptor, Manifest, MediaFamily};
 pub use reference::{DiffId, Digest, ImageReference};
 pub use store::{Image, ImageStore, ImageWriter, LayerBlob, Saved};

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::layers::source::LayerSource;
 
 /// An image that exists in a store; never changes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Image {
     /// As the platform named it.
     pub name: String,
