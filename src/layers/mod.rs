@@ -1,6 +1,9 @@
 //! Layers: where they come from on disk, their reproducible tars, the streaming pipeline, extraction.
 
 pub mod compression;
+pub mod glob;
 pub mod pipeline;
 pub mod sink;
+pub mod slices;
 pub mod source;
+pub mod tar;

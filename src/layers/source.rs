@@ -1,10 +1,13 @@
 //! What a layer is made from, and how its tar is written (layer-tar-rules.md).
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use crate::error::Result;
+use super::slices::Slice;
+use super::tar::out::{HashOut, TarOut, WriteOut};
+use super::tar::walk::{Order, Walker};
+use super::tar::{extension, special};
+use crate::error::{Error, Result};
 use crate::image::DiffId;
 
 /// Where a layer's tar comes from. The tar's bytes depend on nothing but the files it names.
@@ -12,8 +15,9 @@ use crate::image::DiffId;
 pub enum LayerSource {
     /// A directory with its ancestors (rules R1, R3): buildpack layers, config, SBOM.
     Directory { path: PathBuf, uid: u64, gid: u64 },
-    /// Entries of the app directory in full path order (rule R2), as chosen by the slices.
-    Slice { entries: Arc<Vec<PathBuf>>, app_dir: PathBuf, uid: u64, gid: u64 },
+    /// The app directory with its ancestors in full path order (rule R2), or one slice of it; see
+    /// [`super::slices::app_layers`].
+    App { path: PathBuf, slice: Option<Slice>, uid: u64, gid: u64 },
     /// The launcher binary at /cnb/lifecycle/launcher.
     Launcher { path: PathBuf },
     /// Symlinks /cnb/process/<type>.
@@ -25,14 +29,64 @@ pub enum LayerSource {
 }
 
 impl LayerSource {
-    /// Writes the layer's tar.
+    /// Writes the layer's tar. A file that changes while it is read is an error.
     pub fn write_tar(&self, out: &mut dyn Write) -> Result<()> {
-        let _ = out;
-        unimplemented!()
+        let mut out = WriteOut::new(out);
+        self.produce(&mut out)?;
+        out.finish()
     }
 
     /// Reads everything and hashes it, writing nothing.
     pub fn diff_id(&self) -> Result<DiffId> {
-        unimplemented!()
+        let mut out = HashOut::new();
+        self.produce(&mut out)?;
+        Ok(out.finish())
+    }
+
+    /// Writes the layer's tar into the receiver's memory.
+    pub fn produce(&self, out: &mut dyn TarOut) -> Result<()> {
+        match self {
+            Self::Directory { path, uid, gid } => {
+                let mut walker = Walker::new(out);
+                walker.ancestors(path)?;
+                walker.owned_by(*uid, *gid);
+                walker.tree(path, Order::ByName, false)?;
+                out.end()
+            }
+            Self::App { slice: Some(slice), .. } if slice.is_empty() => out.end(),
+            Self::App { path, slice, uid, gid } => {
+                let adding = |e: Error| e.context("failed to add app directory to archive");
+                let mut walker = Walker::new(out);
+                walker.ancestors(path).map_err(adding)?;
+                walker.owned_by(*uid, *gid);
+                match slice {
+                    None => walker.tree(path, Order::ByPath, true),
+                    Some(slice) => slice.walk(path, &mut walker),
+                }
+                .map_err(adding)?;
+                out.end()
+            }
+            Self::Launcher { path } => {
+                special::launcher(path, out)?;
+                out.end()
+            }
+            Self::ProcessTypes { types } => {
+                special::process_types(types, out)?;
+                out.end()
+            }
+            Self::ExtensionTar { path } => extension::rewrite(path, out),
+            Self::Tar { path } => {
+                let mut file = std::fs::File::open(path).map_err(|e| Error::io("open", path, &e))?;
+                loop {
+                    let space = out.space()?;
+                    match file.read(space) {
+                        Ok(0) => return Ok(()),
+                        Ok(n) => out.advance(n)?,
+                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                        Err(e) => return Err(Error::io("read", path, &e)),
+                    }
+                }
+            }
+        }
     }
 }
