@@ -1,0 +1,9 @@
+//! The program as a platform sees it: real binaries, real shell buildpacks, exit status and stdout.
+//!
+//! One test binary with a module per subject, so that it links once. Tests need root because phases change user; they say
+//! so and pass without it.
+
+mod bad_input;
+mod creator;
+mod inputs;
+mod support;
