@@ -37,7 +37,7 @@ pub struct LayerBlob {
 /// What became of an image that was saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
-    /// Names under which it was saved, for report.toml and the log.
+    /// Names under which it was saved, see [`ImageWriter::shown_names`].
     pub names: Vec<String>,
     /// Image ID (daemon), 64 hex digits.
     pub image_id: Option<String>,
@@ -66,6 +66,9 @@ pub trait ImageStore: Send + Sync {
 
 /// Takes in layers, from several threads if need be, and then the image. Whatever was not committed is not visible.
 pub trait ImageWriter: Send + Sync {
+    /// The names that the image will have, as the log and report.toml show them: paths in a layout.
+    fn shown_names(&self) -> Vec<String>;
+
     /// Takes in a layer in one pass over its source. Its plain tar is copied to `tee` (a cache's staging file) as it
     /// passes; a `tee` that fails must not fail the layer, so it handles its own errors.
     fn add_layer(&self, source: &LayerSource, tee: Option<&mut (dyn Write + Send)>) -> Result<LayerBlob>;

@@ -1,6 +1,7 @@
 //! Layers: where they come from on disk, their reproducible tars, the streaming pipeline, extraction.
 
 pub mod compression;
+pub mod dir;
 pub mod glob;
 pub mod pipeline;
 pub mod sink;
