@@ -2,6 +2,7 @@
 
 pub mod compression;
 pub mod dir;
+pub mod extract;
 pub mod glob;
 pub mod pipeline;
 pub mod sink;
