@@ -49,6 +49,11 @@ pub trait ImageStore: Send + Sync {
     /// `None` if the store has no such image. Faults and refused access are errors.
     fn open(&self, name: &str) -> Result<Option<Arc<Image>>>;
 
+    /// The image's name as messages and `run-image.image` of analyzed.toml have it: a path in a layout directory.
+    fn display_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     /// Whether every blob that the image's manifest names is in the store. An image that has lost blobs cannot give its
     /// layers to a new one; the analyzer treats it as absent. Stores that keep images whole say `true` without looking.
     fn is_complete(&self, image: &Image) -> Result<bool> {

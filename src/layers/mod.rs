@@ -5,6 +5,7 @@ pub mod dir;
 pub mod extract;
 pub mod glob;
 pub mod pipeline;
+pub mod remove;
 pub mod sink;
 pub mod slices;
 pub mod source;

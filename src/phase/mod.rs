@@ -4,3 +4,5 @@ pub mod launch;
 
 #[cfg(feature = "lifecycle")]
 pub mod restore;
+#[cfg(feature = "lifecycle")]
+pub mod run_image;
