@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
 
 /// How this process was called. Tests build it by hand, `main` collects it from the system.
 #[derive(Clone, Debug, Default)]
@@ -37,4 +39,9 @@ impl Invocation {
     pub fn var(&self, name: &str) -> Option<&str> {
         self.env.get(std::ffi::OsStr::new(name)).and_then(|v| v.to_str())
     }
+}
+
+/// Makes a directory the working directory of this process.
+pub fn change_dir(dir: &Path) -> Result<()> {
+    std::env::set_current_dir(dir).map_err(|e| Error::io("chdir", dir, &e))
 }
