@@ -145,6 +145,11 @@ impl PlatformApi {
         self.since(9)
     }
 
+    /// 0.9: the analyzer knows `-launch-cache` and `-skip-layers`.
+    pub fn has_analyzer_launch_cache(self) -> bool {
+        self.since(9)
+    }
+
     /// 0.10: a process command is an array in metadata.toml and in the build metadata label.
     pub fn command_is_array(self) -> bool {
         self.since(10)
@@ -158,6 +163,26 @@ impl PlatformApi {
     /// 0.11: SBOM files of lifecycle and launcher are copied into the image.
     pub fn has_lifecycle_sbom(self) -> bool {
         self.since(11)
+    }
+
+    /// 0.11: `-build-config`.
+    pub fn has_build_config(self) -> bool {
+        self.since(11)
+    }
+
+    /// 0.11: the rebaser takes the image to rebase from `-previous-image`.
+    pub fn has_rebase_of_previous_image(self) -> bool {
+        self.since(11)
+    }
+
+    /// 0.12: the rebaser knows `-force`.
+    pub fn has_forced_rebase(self) -> bool {
+        self.since(12)
+    }
+
+    /// 0.12: the restorer knows `-daemon`, `-layout`, `-layout-dir` and `-generated`.
+    pub fn has_restorer_stores(self) -> bool {
+        self.since(12)
     }
 
     /// 0.12: run.toml, target data, layout export, run image extensions, history entries name their layer.

@@ -2,6 +2,9 @@
 //!
 //! Changing user (`lifecycle` feature) must happen before any thread exists.
 
+#[cfg(feature = "lifecycle")]
+pub mod user;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

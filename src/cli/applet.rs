@@ -59,6 +59,8 @@ pub enum Applet<'a> {
     Launcher(Invocation),
     /// `lifecycle -version`.
     Version,
+    /// `lifecycle -h`: needs no Platform API, for the person who asks may not know of it yet.
+    Help,
     /// A command with the arguments behind its name.
     Command { command: Command, arguments: &'a [OsString] },
 }
@@ -78,8 +80,10 @@ impl<'a> Applet<'a> {
         let Some(first) = arguments.get(1) else {
             return Err(Error::new("failed to parse arguments").or_failure(Failure::InvalidArguments));
         };
-        if first == "-version" {
-            return Ok(Self::Version);
+        match first.to_str() {
+            Some("-version" | "--version") => return Ok(Self::Version),
+            Some("-h" | "-help" | "--help") => return Ok(Self::Help),
+            _ => {}
         }
         crate::api::PlatformApi::requested(invocation.var("CNB_PLATFORM_API"))?;
         let phase = Path::new(first).file_name().unwrap_or_default();

@@ -6,7 +6,17 @@
 pub mod applet;
 pub mod fail;
 pub mod flags;
+pub mod inputs;
 pub mod session;
+
+mod arguments;
+mod choices;
+mod go_values;
+mod help;
+mod normalise;
+mod parser;
+mod paths;
+mod table;
 
 mod analyze;
 mod build;
@@ -17,17 +27,23 @@ mod extend;
 mod rebase;
 mod restore;
 
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
+use tracing::{debug, error, warn};
+
 use crate::api::PlatformApi;
-use crate::error::{Error, Result};
-use crate::log;
+use crate::bail;
+use crate::error::{Error, Failure, Result};
+use crate::log::{self, Level};
 use crate::phase;
 use crate::process::Invocation;
 
 use applet::{Applet, Command};
 pub use fail::Fail;
 pub use flags::Flags;
+pub use inputs::Images;
+use normalise::Stop;
 pub use session::Session;
 
 /// Runs what the program was called as; the only place where an error becomes a line and an exit code.
@@ -35,22 +51,46 @@ pub fn main(invocation: &Invocation) -> ExitCode {
     // The launcher knows no `tracing`, and nothing of it may be set up for its sake.
     let applet = Applet::select(invocation);
     if !matches!(applet, Ok(Applet::Launcher(_))) {
-        log::start(!invocation.var("CNB_NO_COLOR").is_some_and(flags::is_true));
+        log::start(!invocation.var("CNB_NO_COLOR").is_some_and(|text| go_values::boolean(text) == Some(true)));
     }
     match applet {
         Ok(Applet::Launcher(invocation)) => phase::launch::main(&invocation),
-        Ok(Applet::Version) => {
-            println!("{}", version());
+        Ok(Applet::Version) => finish(Ok(Done::Version)),
+        Ok(Applet::Help) => {
+            print!("{}", help::of_program());
             ExitCode::SUCCESS
         }
-        Ok(Applet::Command { command, arguments }) => exit(run(invocation, command, arguments)),
-        Err(error) => exit(Err(error)),
+        Ok(Applet::Command { command, arguments }) => finish(run(invocation, command, arguments)),
+        Err(error) => finish(Err(error)),
     }
 }
 
-fn run(invocation: &Invocation, command: Command, _arguments: &[std::ffi::OsString]) -> Result<()> {
+fn run(invocation: &Invocation, command: Command, arguments: &[OsString]) -> Result<Done> {
     let api = PlatformApi::requested(invocation.var("CNB_PLATFORM_API"))?;
-    let session = Session { invocation, command, api, flags: &Flags::default() };
+    let parsed = match utf8(arguments).and_then(|arguments| parser::parse(command, api, &arguments)) {
+        Ok(parsed) => parsed,
+        Err(stop) => return Ok(Done::Usage(command, api, stop)),
+    };
+    let mut flags = Flags::choose(&parsed, invocation);
+    if flags.boolean("version") {
+        return Ok(Done::Version);
+    }
+    let colors = !flags.boolean("no-color");
+    log::configure(Level::Info, colors);
+    let Some(level) = Level::parse(flags.text("log-level")) else { bail!("failed to parse log level: invalid level") };
+    log::configure(level, colors);
+    for argument in flags.positional().iter().filter(|argument| argument.starts_with('-')) {
+        warn!(
+            "Warning: unconsumed flag-like positional arg: \n\t{argument}\n\t This will not be interpreted as a flag.\n\t Did \
+             you mean to put this before the first positional argument?"
+        );
+    }
+    debug!("Starting {}...", command.program());
+    debug!("Parsing inputs...");
+    arguments::check(command, flags.positional())?;
+    utf8_variables(invocation).and_then(|()| flags.check(command)).failed_to("resolve inputs")?;
+    flags.resolve_paths(&invocation.cwd);
+    let session = Session { invocation, command, api, flags: &flags };
     match command {
         Command::Analyze => analyze::run(&session),
         Command::Detect => detect::run(&session),
@@ -60,19 +100,57 @@ fn run(invocation: &Invocation, command: Command, _arguments: &[std::ffi::OsStri
         Command::Export => export::run(&session),
         Command::Create => create::run(&session),
         Command::Rebase => rebase::run(&session),
+    }?;
+    Ok(Done::Phase)
+}
+
+/// How a call that is no failure of a phase ended.
+enum Done {
+    Phase,
+    Version,
+    Usage(Command, PlatformApi, Stop),
+}
+
+fn utf8(arguments: &[OsString]) -> Result<Vec<String>, Stop> {
+    let text = |argument: &OsString| argument.to_str().map(str::to_owned);
+    let not_utf8 = |argument: &OsString| Stop::Syntax(format!("argument is not UTF-8: {}", argument.display()));
+    arguments.iter().map(|argument| text(argument).ok_or_else(|| not_utf8(argument))).collect()
+}
+
+/// A variable that cannot be read must not pass for one that is not set.
+fn utf8_variables(invocation: &Invocation) -> Result<()> {
+    let variables = table::INPUTS.iter().flat_map(|input| input.variables);
+    for name in variables {
+        if invocation.env.get(OsStr::new(name)).is_some_and(|value| value.to_str().is_none()) {
+            return Err(Error::new(format!("{name} is not UTF-8")).or_failure(Failure::InvalidArguments));
+        }
+    }
+    Ok(())
+}
+
+fn finish(result: Result<Done>) -> ExitCode {
+    match result {
+        Ok(Done::Phase) => ExitCode::SUCCESS,
+        Ok(Done::Version) => {
+            println!("{}", version());
+            ExitCode::SUCCESS
+        }
+        // Usage is for a person at a terminal: it goes to stderr and leaves stdout to the messages of phases.
+        Ok(Done::Usage(command, api, Stop::Help)) => {
+            eprint!("{}", help::of_command(command, api));
+            ExitCode::SUCCESS
+        }
+        Ok(Done::Usage(command, _, Stop::Syntax(message))) => {
+            let program = command.program();
+            eprintln!("{message}\nUsage: {}\n'{program} -h' lists the flags.", help::usage(command));
+            ExitCode::from(Failure::FlagSyntax.exit_code())
+        }
+        Err(error) => {
+            error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
     }
 }
-
-fn exit(result: Result<()>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    report(&error);
-    ExitCode::from(error.exit_code())
-}
-
-fn report(error: &Error) {
-    tracing::error!("{error}");
-}
-
 /// `<version>` or `<version>+<commit>`, both injectable at build time by `LIFECYCLE_VERSION` and `LIFECYCLE_COMMIT`.
 pub fn version() -> String {
     match COMMIT {
