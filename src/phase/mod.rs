@@ -1,5 +1,7 @@
 //! The phases as functions of values.
 
+#[cfg(feature = "lifecycle")]
+pub mod export;
 pub mod launch;
 
 #[cfg(feature = "lifecycle")]

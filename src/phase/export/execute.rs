@@ -1,0 +1,147 @@
+//! Carries out a [`Plan`]: layers run through on several threads, what is said of them comes in the plan's order.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use tracing::{debug, debug_span, info};
+
+use super::plan::{Content, Place, Plan, PlannedLayer};
+use crate::cache::{CacheWriter, StagedLayer};
+use crate::data::cache_metadata::CacheMetadata;
+use crate::error::{Context, Result};
+use crate::image::{DiffId, ImageWriter, LayerBlob};
+use crate::layers::source::LayerSource;
+
+/// Where layers come from and go to.
+pub struct Workshop<'a> {
+    pub writer: &'a dyn ImageWriter,
+    /// The cache in the making, with the metadata of the old one.
+    pub cache: Option<(&'a dyn CacheWriter, &'a CacheMetadata)>,
+    pub threads: usize,
+}
+
+/// What became of one layer.
+pub struct Done {
+    pub diff_id: DiffId,
+    /// `None`: reused from the previous image.
+    pub blob: Option<LayerBlob>,
+    /// Its copy for the cache, if it was made in passing.
+    pub staged: Option<Box<dyn StagedLayer>>,
+}
+
+/// Runs all layers. The error is that of the first layer, in the plan's order, that failed; layers after it are not begun.
+pub fn execute(plan: &Plan, workshop: &Workshop<'_>) -> Result<Vec<Done>> {
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let (results, inbox) = mpsc::channel();
+    let mut done = Vec::with_capacity(plan.layers.len());
+    std::thread::scope(|scope| {
+        for _ in 0..workshop.threads.clamp(1, plan.layers.len().max(1)) {
+            let (next, stop, results) = (&next, &stop, results.clone());
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(layer) = plan.layers.get(index) else { break };
+                    let result = workshop.run(layer);
+                    if result.is_err() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    if results.send((index, result)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(results);
+        let mut early = BTreeMap::new();
+        for (index, result) in inbox {
+            early.insert(index, result);
+            while let Some(result) = early.remove(&done.len()) {
+                let layer = &plan.layers[done.len()];
+                let result = result?;
+                tell(layer, &result);
+                done.push(result);
+                tell_app_layers(plan, &done);
+            }
+        }
+        Ok(done)
+    })
+}
+
+impl Workshop<'_> {
+    fn run(&self, layer: &PlannedLayer) -> Result<Done> {
+        let span = debug_span!("layer", id = layer.id, size = tracing::field::Empty);
+        let _inside = span.enter();
+        let (source, known) = match &layer.content {
+            Content::Reused(diff_id) => {
+                return Ok(Done { diff_id: diff_id.clone(), blob: None, staged: None });
+            }
+            Content::Source { source, known } => (source, known),
+        };
+        let cached = self.cached_as(&layer.place);
+        // Hashing is cheap beside compressing: whatever may be there already is only hashed.
+        let hash = if known.is_empty() && cached.is_none() { None } else { Some(self.hash(layer, source)?) };
+        if let Some(diff_id) = hash.as_ref().filter(|d| known.contains(d)) {
+            return Ok(Done { diff_id: diff_id.clone(), blob: None, staged: None });
+        }
+        let mut staged = match hash {
+            Some(diff_id) if cached == Some(diff_id.as_str()) => None,
+            _ => self.stage(&layer.place),
+        };
+        let tee = staged.as_deref_mut().map(|s| s as &mut (dyn Write + Send));
+        let blob = self.writer.add_layer(source, tee).with_context(|| format!("creating layer '{}'", layer.id))?;
+        span.record("size", blob.size);
+        Ok(Done { diff_id: blob.diff_id.clone(), blob: Some(blob), staged })
+    }
+
+    fn hash(&self, layer: &PlannedLayer, source: &LayerSource) -> Result<DiffId> {
+        source.diff_id().with_context(|| format!("creating layer '{}'", layer.id))
+    }
+
+    /// What the old cache has for the layer.
+    fn cached_as(&self, place: &Place) -> Option<&str> {
+        let (Some((_, metadata)), Place::Buildpack { id, layer, cached: true }) = (self.cache, place) else { return None };
+        metadata.buildpack(id)?.layers.get(layer).map(|l| l.sha.as_str()).filter(|sha| !sha.is_empty())
+    }
+
+    /// A place in the new cache for a layer that belongs there. A cache that fails here gets the layer later, with a warning.
+    fn stage(&self, place: &Place) -> Option<Box<dyn StagedLayer>> {
+        match (self.cache, place) {
+            (Some((writer, _)), Place::Buildpack { cached: true, .. }) => writer.stage().ok().flatten(),
+            _ => None,
+        }
+    }
+}
+
+fn tell(layer: &PlannedLayer, done: &Done) {
+    match layer.place {
+        Place::Extension => {}
+        Place::App => debug!("Layer '{}' SHA: {}", layer.id, done.diff_id),
+        _ => {
+            match done.blob {
+                None => info!("Reusing layer '{}'", layer.id),
+                Some(_) => info!("Adding layer '{}'", layer.id),
+            }
+            debug!("Layer '{}' SHA: {}", layer.id, done.diff_id);
+        }
+    }
+}
+
+/// App layers are told together, after the last one.
+fn tell_app_layers(plan: &Plan, done: &[Done]) {
+    let is_app = |layer: Option<&PlannedLayer>| layer.is_some_and(|l| l.place == Place::App);
+    if !is_app(plan.layers.get(done.len() - 1)) || is_app(plan.layers.get(done.len())) {
+        return;
+    }
+    let app = || plan.layers.iter().zip(done).filter(|(l, _)| l.place == Place::App);
+    let reused = app().filter(|(_, d)| d.blob.is_none()).count();
+    let all = app().count();
+    if reused > 0 {
+        info!("Reused {reused}/{all} app layer(s)");
+    }
+    if reused < all {
+        info!("Added {}/{all} app layer(s)", all - reused);
+    }
+}

@@ -1,0 +1,211 @@
+//! The export phase: run image + layers on disk → app image (platform.md, "Exporter").
+//!
+//! [`plan`] decides which layers there are, [`execute`] runs them through the image's store, the rest is labels and config.
+//! The cache comes last, when the image is safe ([`Exported::write_cache`]).
+
+mod cache;
+mod entrypoint;
+mod execute;
+mod extended;
+mod history;
+mod inputs;
+mod metadata;
+mod plan;
+mod report;
+mod sbom;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tracing::{debug, debug_span, info, warn};
+
+use crate::cache::{Cache, CacheWriter};
+use crate::data::cache_metadata::CacheMetadata;
+use crate::data::layers_metadata::{RunImageForRebase, Stack};
+use crate::data::report::Report;
+use crate::error::{Context, Error, Result};
+use crate::image::{DiffId, Image, ImageDraft, ImageStore};
+use crate::layers::dir::BuildpackDir;
+use crate::layers::slices;
+
+use cache::{CacheExport, Shared};
+use execute::{Done, Workshop};
+pub use extended::ExtendedRunImage;
+pub use inputs::Inputs;
+use plan::{Plan, PlannedLayer};
+pub use report::save;
+
+/// Label of every exported image that says what it was made of, for the next build and for rebases.
+pub const LIFECYCLE_METADATA_LABEL: &str = "io.buildpacks.lifecycle.metadata";
+const BUILD_METADATA_LABEL: &str = "io.buildpacks.build.metadata";
+const PROJECT_METADATA_LABEL: &str = "io.buildpacks.project.metadata";
+const EXEC_ENV_LABEL: &str = "io.buildpacks.exec-env";
+
+/// An image that was exported, and the cache that waits until the platform knows of it.
+pub struct Exported {
+    pub report: Report,
+    cache: Option<(CacheExport, Shared)>,
+}
+
+impl std::fmt::Debug for Exported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exported").field("report", &self.report).finish_non_exhaustive()
+    }
+}
+
+impl Exported {
+    /// Writes the cache. What goes wrong there is told as a warning.
+    pub fn write_cache(self) {
+        let Some((cache, shared)) = self.cache else { return };
+        if let Err(error) = cache.finish(shared) {
+            warn!("Failed to export cache: {error}");
+        }
+    }
+}
+
+/// Exports the image to `store`.
+///
+/// # Errors
+/// Whatever keeps the image from being complete; a cache never does.
+pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Cache>) -> Result<Exported> {
+    let _span = debug_span!("export").entered();
+    if inputs.api.has_lifecycle_sbom() {
+        sbom::copy(inputs.layers_dir, inputs.launcher_sbom).context("failed to copy buildpacksio SBOMs")?;
+    }
+    let process = entrypoint::default_process(inputs.process_type, inputs.build)?;
+    let buildpacks = read_layers(inputs)?;
+    let report_bom = report::legacy_bom(inputs.api, &buildpacks)?;
+    let plan = make_plan(inputs, &buildpacks)?;
+
+    let cache = cache.and_then(|cache| open_cache(inputs, cache, &buildpacks));
+    let writer = store.writer(inputs.names, Some(inputs.run_image))?;
+    let (mut done, draft) = {
+        let work = || {
+            let workshop = Workshop {
+                writer: writer.as_ref(),
+                cache: cache.as_ref().map(|c| (c.writer.as_ref(), &c.old)),
+                threads: inputs.threads,
+            };
+            let done = execute::execute(&plan, &workshop)?;
+            let draft = draft(inputs, &plan, &done, &buildpacks, process)?;
+            Ok::<_, Error>((done, draft))
+        };
+        match &cache {
+            Some(cache) if inputs.parallel => std::thread::scope(|scope| {
+                scope.spawn(|| cache.prepare());
+                work()
+            })?,
+            _ => work()?,
+        }
+    };
+    let image = report::save(writer, &draft, inputs.names)?;
+    let cache = cache.map(|cache| (cache, Shared::take(&plan, &mut done)));
+    Ok(Exported { report: report::report(inputs, report_bom, image), cache })
+}
+
+fn read_layers(inputs: &Inputs<'_>) -> Result<Vec<BuildpackDir>> {
+    inputs.group.group.iter().map(|buildpack| BuildpackDir::read(inputs.layers_dir, buildpack)).collect()
+}
+
+fn make_plan(inputs: &Inputs<'_>, buildpacks: &[BuildpackDir]) -> Result<Plan> {
+    let reusable: HashSet<DiffId> = inputs.previous.iter().flat_map(|image| image.config.diff_ids()).collect();
+    let extension_layers = match inputs.extended {
+        Some(extended) if inputs.api.has_run_image_extension() => extended.layers.as_slice(),
+        _ => &[],
+    };
+    let patterns: Vec<_> = inputs.build.slices.iter().map(|slice| slice.paths.clone()).collect();
+    let slices = slices::app_layers(inputs.app_dir, &patterns, inputs.uid, inputs.gid)
+        .context("exporting app layers: creating app layers")?;
+    std::fs::metadata(inputs.launcher)
+        .map_err(|e| Error::io("stat", inputs.launcher, &e))
+        .with_context(|| format!("creating launcher layers: failed to stat launcher at path '{}'", inputs.launcher.display()))?;
+    plan::plan(&plan::Known {
+        api: inputs.api,
+        layers_dir: inputs.layers_dir,
+        uid: inputs.uid,
+        gid: inputs.gid,
+        buildpacks,
+        extension_layers,
+        has_sbom: inputs.layers_dir.join("sbom/launch").is_dir(),
+        slices,
+        launcher: inputs.launcher,
+        processes: &inputs.build.processes,
+        previous: inputs.previous_metadata,
+        reusable: &reusable,
+    })
+}
+
+/// A cache that cannot be begun is none.
+fn open_cache(inputs: &Inputs<'_>, cache: &dyn Cache, buildpacks: &[BuildpackDir]) -> Option<CacheExport> {
+    let open = || -> Result<(Box<dyn CacheWriter>, CacheMetadata)> {
+        let old = cache.metadata().context("metadata for previous cache")?;
+        Ok((cache.writer()?, old))
+    };
+    let (writer, old) = open().inspect_err(|error| warn!("Failed to export cache: {error}")).ok()?;
+    Some(CacheExport::new(inputs, writer, old, buildpacks))
+}
+
+/// The new image: run image, layers, labels, config.
+fn draft(
+    inputs: &Inputs<'_>,
+    plan: &Plan,
+    done: &[Done],
+    buildpacks: &[BuildpackDir],
+    process: Option<&str>,
+) -> Result<ImageDraft> {
+    let run_image = inputs.run_image;
+    let mut draft = ImageDraft::from_base(run_image)?;
+    let Some(top_layer) = run_image.config.top_layer() else {
+        return Err(Error::new(format!("get run image top layer SHA: image {} has no layers", run_image.name)));
+    };
+    draft.keep_history = inputs.api.has_history();
+    if let Some(created) = inputs.created {
+        draft.created = created.to_owned();
+    }
+    if let Some(extended) = inputs.extended.filter(|_| inputs.use_extended_config) {
+        draft.replace_config(&extended.config);
+    }
+    for (layer, done) in plan.layers.iter().zip(done) {
+        add_layer(&mut draft, layer, done, inputs.previous)?;
+    }
+    let names = if inputs.api.has_run_toml() { inputs.run_image_names.clone() } else { Default::default() };
+    let run_image_data =
+        RunImageForRebase { top_layer: top_layer.to_string(), reference: run_image.identifier.clone(), export: names };
+    let stack = Stack { run_image: inputs.run_image_names.clone() };
+    let metadata = metadata::layers_metadata(plan, done, buildpacks, run_image_data, stack);
+
+    let mut label = |key: &str, value: &str| {
+        info!("Adding label '{key}'");
+        draft.set_label(key, value);
+    };
+    label(LIFECYCLE_METADATA_LABEL, &metadata.to_json().context("marshall metadata")?);
+    label(BUILD_METADATA_LABEL, &inputs.build.to_json(inputs.api).context("parse build metadata")?);
+    label(PROJECT_METADATA_LABEL, &inputs.project.to_json().context("parse project metadata")?);
+    for own in &inputs.build.labels {
+        label(&own.key, &own.value);
+    }
+    if inputs.api.has_exec_env() && !inputs.exec_env.is_empty() {
+        label(EXEC_ENV_LABEL, inputs.exec_env);
+    }
+    let path = draft.config.env("PATH").map(str::to_owned);
+    for (name, value) in entrypoint::variables(inputs.api, inputs.layers_dir, inputs.app_dir, path.as_deref()) {
+        debug!("Setting {name}={value}");
+        draft.set_env(name, &value);
+    }
+    debug!("Setting WORKDIR: '{}'", inputs.app_dir.display());
+    draft.set_working_dir(&inputs.app_dir.display().to_string());
+    draft.set_entrypoint(&[&entrypoint::entrypoint(process)]);
+    draft.set_cmd(&[]);
+    Ok(draft)
+}
+
+fn add_layer(draft: &mut ImageDraft, layer: &PlannedLayer, done: &Done, previous: Option<&Arc<Image>>) -> Result<()> {
+    match (&done.blob, previous) {
+        (Some(blob), _) => draft.add_layer(blob.clone(), &layer.created_by),
+        (None, Some(image)) => {
+            draft.take_layer(image, &done.diff_id, &layer.created_by).with_context(|| format!("reusing layer: '{}'", layer.id))?
+        }
+        (None, None) => return Err(Error::new(format!("reusing layer: '{}': there is no previous image", layer.id))),
+    }
+    Ok(())
+}
