@@ -21,7 +21,7 @@ impl Formatter for Go {
         let mut rest = fragment;
         while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
             let special = rest[at..].chars().next().unwrap_or_default();
-            writer.write_all(rest[..at].as_bytes())?;
+            writer.write_all(&rest.as_bytes()[..at])?;
             write!(writer, "\\u{:04x}", u32::from(special))?;
             rest = &rest[at + special.len_utf8()..];
         }

@@ -2,10 +2,13 @@
 //!
 //! Configs and manifests stay JSON values in their original order; fields that this program does not know are kept.
 
+pub mod blob;
 pub mod config;
 pub mod draft;
 pub mod json;
+pub mod layout;
 pub mod manifest;
+pub mod platform;
 pub mod reference;
 pub mod store;
 pub mod time;
@@ -13,5 +16,6 @@ pub mod time;
 pub use config::{History, ImageConfig};
 pub use draft::{DraftLayer, Encoded, ImageDraft, LayerContent};
 pub use manifest::{Descriptor, Manifest, MediaFamily};
+pub use platform::Platform;
 pub use reference::{DiffId, Digest, ImageReference};
 pub use store::{Image, ImageStore, ImageWriter, LayerBlob, Saved};

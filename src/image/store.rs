@@ -39,8 +39,11 @@ pub struct LayerBlob {
 pub struct Saved {
     /// Names under which it was saved, see [`ImageWriter::shown_names`].
     pub names: Vec<String>,
+    /// As [`Image::identifier`] when the image is opened under its main name.
+    pub identifier: String,
     /// Image ID (daemon), 64 hex digits.
     pub image_id: Option<String>,
+    /// Digest of the manifest; only in a registry, as report.toml has it.
     pub digest: Option<Digest>,
     pub manifest_size: u64,
 }
@@ -77,6 +80,13 @@ pub trait ImageWriter: Send + Sync {
     /// Takes in a layer in one pass over its source. Its plain tar is copied to `tee` (a cache's staging file) as it
     /// passes; a `tee` that fails must not fail the layer, so it handles its own errors.
     fn add_layer(&self, source: &LayerSource, tee: Option<&mut (dyn Write + Send)>) -> Result<LayerBlob>;
+
+    /// Takes in a blob that the image `from` of the same store has, without moving its bytes. `false`: that is not
+    /// possible, the layer must be added from its source.
+    fn take_blob(&self, blob: &LayerBlob, from: &str) -> Result<bool> {
+        let _ = (blob, from);
+        Ok(false)
+    }
 
     /// Makes the image visible under all names.
     fn commit(self: Box<Self>, draft: &ImageDraft) -> Result<Saved>;

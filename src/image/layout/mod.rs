@@ -1,0 +1,88 @@
+//! Images in a directory of OCI image layouts (OCI image spec, "image-layout.md"; platform.md, "OCI Image Layout").
+//!
+//! Each image has a layout of its own at `<layout>/<registry>/<repository>/<tag>`, whose `index.json` names one manifest. A
+//! layout may be sparse: blobs of layers may be absent.
+
+mod read;
+mod write;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::blob;
+use super::draft::ImageDraft;
+use super::platform::Platform;
+use super::reference::{DiffId, Digest, ImageReference};
+use super::store::{Image, ImageStore, ImageWriter, Saved};
+use crate::bail;
+use crate::error::{Context, Error, Result};
+use crate::layers::compression::Compression;
+
+pub use read::{blob_path, open_dir};
+
+/// Where layouts keep the name that an image has there.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// A directory of layouts.
+#[derive(Clone, Debug)]
+pub struct LayoutStore {
+    dir: PathBuf,
+    platform: Platform,
+    compression: Compression,
+}
+
+impl LayoutStore {
+    /// `platform` chooses from layouts that hold an image for several.
+    pub fn new(dir: impl Into<PathBuf>, platform: Platform, compression: Compression) -> Self {
+        Self { dir: dir.into(), platform, compression }
+    }
+
+    /// Directory of an image: a path below the layout directory stays as it is (also `<path>@<digest>`, as analyzed.toml
+    /// has it), a name is mapped.
+    pub fn path(&self, name: &str) -> Result<PathBuf> {
+        if Path::new(name).starts_with(&self.dir) {
+            return Ok(PathBuf::from(split_identifier(name).0));
+        }
+        Ok(self.dir.join(ImageReference::parse(name)?.layout_path()))
+    }
+}
+
+/// `<path>@<digest>` → path and digest.
+pub fn split_identifier(text: &str) -> (&str, Option<Digest>) {
+    match text.rsplit_once('@').map(|(path, digest)| (path, Digest::parse(digest))) {
+        Some((path, Some(digest))) => (path, Some(digest)),
+        _ => (text, None),
+    }
+}
+
+impl ImageStore for LayoutStore {
+    fn open(&self, name: &str) -> Result<Option<Arc<Image>>> {
+        Ok(open_dir(&self.path(name)?, &self.platform)?.map(Arc::new))
+    }
+
+    fn read_layer(&self, image: &Image, diff_id: &DiffId) -> Result<Box<dyn Read + Send>> {
+        let Some(index) = image.config.diff_ids().iter().position(|id| id == diff_id) else {
+            bail!("failed to find layer with diff ID {:?} in image {}", diff_id.as_str(), image.name);
+        };
+        let layers = image.manifest.as_ref().map(super::Manifest::layers).transpose()?.unwrap_or_default();
+        let Some(layer) = layers.get(index) else { bail!("manifest of {} has no layer {index}", image.name) };
+        let path = blob_path(Path::new(&image.name), &layer.digest);
+        let file = std::fs::File::open(&path).map_err(|e| Error::io("open", &path, &e)).context("read layer")?;
+        Ok(blob::verified(blob::decompress(file)?, diff_id))
+    }
+
+    fn writer(&self, names: &[String], _base: Option<&Image>) -> Result<Box<dyn ImageWriter>> {
+        let paths = names.iter().map(|name| self.path(name)).collect::<Result<Vec<_>>>()?;
+        let ref_name = names.first().and_then(|name| ImageReference::parse(name).ok()).map(|r| r.identifier().to_owned());
+        Ok(Box::new(write::LayoutWriter::new(paths, ref_name, self.compression)?))
+    }
+}
+
+/// Writes an image whose layers exist elsewhere (`sparse`): config, manifest and index, no layer blobs.
+pub fn write_sparse(path: &Path, draft: &ImageDraft) -> Result<Saved> {
+    write::LayoutWriter::new(vec![path.to_owned()], None, Compression::default())?.publish(draft, false)
+}
+
+#[cfg(test)]
+mod tests;
