@@ -31,4 +31,6 @@ pub struct Descriptor {
     pub targets: Vec<BuildpackTarget>,
     /// Execution environments; empty means any (Buildpack API ≥ 0.12).
     pub exec_env: Vec<String>,
+    /// Media types of the SBOM files that the buildpack may write (buildpack.md, "sbom-formats"), as written.
+    pub sbom_formats: Vec<String>,
 }
