@@ -32,6 +32,14 @@ impl ApiVersion {
     }
 }
 
+/// Gates by the version that an image names, which this program need not support.
+impl ApiVersion {
+    /// 0.12: targets instead of stacks.
+    pub fn has_targets(self) -> bool {
+        self >= Self::new(0, 12)
+    }
+}
+
 impl fmt::Display for ApiVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 use tracing::info;
 
-use super::node::Fields;
-use super::toml_in;
+use super::node::{Fields, Node};
+use super::{json_out, toml_in};
 use crate::error::{Context, Result};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -64,5 +64,10 @@ pub struct RunImageForExport {
 impl RunImageForExport {
     pub(super) fn to_fields(&self) -> Fields {
         Fields::new().with_nonempty("image", &self.image).with_nonempty("mirrors", &self.mirrors)
+    }
+
+    /// As shown in log lines and errors.
+    pub fn to_json(&self) -> Result<String> {
+        json_out::to_string(&Node::from(self.to_fields()))
     }
 }

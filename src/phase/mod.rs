@@ -1,10 +1,18 @@
 //! The phases as functions of values.
 
-#[cfg(feature = "lifecycle")]
-pub mod export;
 pub mod launch;
 
+#[cfg(feature = "lifecycle")]
+pub mod export;
+#[cfg(feature = "lifecycle")]
+pub mod labels;
+#[cfg(feature = "lifecycle")]
+pub mod rebase;
 #[cfg(feature = "lifecycle")]
 pub mod restore;
 #[cfg(feature = "lifecycle")]
 pub mod run_image;
+#[cfg(feature = "lifecycle")]
+pub mod saving;
+#[cfg(feature = "lifecycle")]
+pub mod target;

@@ -27,19 +27,13 @@ use crate::error::{Context, Error, Result};
 use crate::image::{DiffId, Image, ImageDraft, ImageStore};
 use crate::layers::dir::BuildpackDir;
 use crate::layers::slices;
+use crate::phase::{labels, saving};
 
 use cache::{CacheExport, Shared};
 use execute::{Done, Workshop};
 pub use extended::ExtendedRunImage;
 pub use inputs::Inputs;
 use plan::{Plan, PlannedLayer};
-pub use report::save;
-
-/// Label of every exported image that says what it was made of, for the next build and for rebases.
-pub const LIFECYCLE_METADATA_LABEL: &str = "io.buildpacks.lifecycle.metadata";
-const BUILD_METADATA_LABEL: &str = "io.buildpacks.build.metadata";
-const PROJECT_METADATA_LABEL: &str = "io.buildpacks.project.metadata";
-const EXEC_ENV_LABEL: &str = "io.buildpacks.exec-env";
 
 /// An image that was exported, and the cache that waits until the platform knows of it.
 pub struct Exported {
@@ -98,7 +92,7 @@ pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Ca
             _ => work()?,
         }
     };
-    let image = report::save(writer, &draft, inputs.names)?;
+    let image = saving::save(writer, &draft)?;
     let cache = cache.map(|cache| (cache, Shared::take(&plan, &mut done)));
     Ok(Exported { report: report::report(inputs, report_bom, image), cache })
 }
@@ -178,14 +172,14 @@ fn draft(
         info!("Adding label '{key}'");
         draft.set_label(key, value);
     };
-    label(LIFECYCLE_METADATA_LABEL, &metadata.to_json().context("marshall metadata")?);
-    label(BUILD_METADATA_LABEL, &inputs.build.to_json(inputs.api).context("parse build metadata")?);
-    label(PROJECT_METADATA_LABEL, &inputs.project.to_json().context("parse project metadata")?);
+    label(labels::LIFECYCLE_METADATA, &metadata.to_json().context("marshall metadata")?);
+    label(labels::BUILD_METADATA, &inputs.build.to_json(inputs.api).context("parse build metadata")?);
+    label(labels::PROJECT_METADATA, &inputs.project.to_json().context("parse project metadata")?);
     for own in &inputs.build.labels {
         label(&own.key, &own.value);
     }
     if inputs.api.has_exec_env() && !inputs.exec_env.is_empty() {
-        label(EXEC_ENV_LABEL, inputs.exec_env);
+        label(labels::EXEC_ENV, inputs.exec_env);
     }
     let path = draft.config.env("PATH").map(str::to_owned);
     for (name, value) in entrypoint::variables(inputs.api, inputs.layers_dir, inputs.app_dir, path.as_deref()) {

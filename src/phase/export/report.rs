@@ -1,6 +1,4 @@
-//! Saving the image, and what is reported of it.
-
-use tracing::{debug, debug_span, info};
+//! What is reported of an exported image.
 
 use super::Inputs;
 use crate::api::PlatformApi;
@@ -8,40 +6,9 @@ use crate::data::group::GroupElement;
 use crate::data::launch_toml::{BomEntry, BuildToml};
 use crate::data::report::{ImageReport, Report, ReportedRunImage};
 use crate::error::Result;
-use crate::image::{ImageDraft, ImageWriter};
 use crate::layers::dir::BuildpackDir;
 
-/// Commits the image under all its names, with the lines that platforms look for.
-pub fn save(writer: Box<dyn ImageWriter>, draft: &ImageDraft, names: &[String]) -> Result<ImageReport> {
-    let _span = debug_span!("save", name = names.first()).entered();
-    let shown = writer.shown_names();
-    info!("Saving {}...", shown.first().map_or("", String::as_str));
-    let saved = writer.commit(draft)?;
-    let id = match (&saved.image_id, &saved.digest) {
-        (Some(id), _) => id.get(..12).unwrap_or(id),
-        (None, Some(digest)) => digest.as_str(),
-        (None, None) => "",
-    };
-    info!("*** Images ({id}):");
-    for name in &saved.names {
-        info!("      {name}");
-    }
-    if let Some(id) = &saved.image_id {
-        debug!("*** Image ID: {id}");
-    } else if let Some(digest) = &saved.digest {
-        debug!("*** Digest: {digest}");
-    }
-    if saved.manifest_size > 0 {
-        debug!("*** Manifest Size: {}", saved.manifest_size);
-    }
-    Ok(ImageReport {
-        tags: saved.names,
-        image_id: saved.image_id.unwrap_or_default(),
-        digest: saved.digest.map(|d| d.to_string()).unwrap_or_default(),
-        manifest_size: saved.manifest_size,
-    })
-}
-
+/// The report of an export.
 pub fn report(inputs: &Inputs<'_>, build_bom: Vec<BomEntry>, image: ImageReport) -> Report {
     let run_image = inputs.report_run_image.then(|| ReportedRunImage {
         reference: inputs.run_image.identifier.clone(),
