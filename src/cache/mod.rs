@@ -12,6 +12,11 @@ pub trait Cache: Send + Sync {
     /// As it is named in messages.
     fn name(&self) -> String;
 
+    /// Whether an earlier build left one.
+    fn exists(&self) -> bool {
+        true
+    }
+
     /// Empty metadata if there is none or it cannot be read (with a warning).
     fn metadata(&self) -> Result<CacheMetadata>;
 

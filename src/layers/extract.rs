@@ -36,8 +36,8 @@ impl From<Fault> for Error {
     }
 }
 
-/// Unpacks the tar's entries at and below `below`, an absolute path whose parent directory exists. Entries for the
-/// directories above it are passed over. The tar is read to its end, trailing bytes included, so that a reader that
+/// Unpacks the tar's entries at and below `below`, an absolute path. Entries for the directories above it are
+/// passed over; where those do not exist they are made. The tar is read to its end, trailing bytes included, so that a reader that
 /// verifies what it passes on has seen everything. Returns the number of bytes of all files.
 ///
 /// # Errors
@@ -188,6 +188,9 @@ impl<'a> Writer<'a> {
     fn enter(&mut self, place: &Path) -> Result<bool, Fault> {
         let mut made = false;
         if self.root.is_none() {
+            if let Some(parent) = self.below.parent() {
+                std::fs::create_dir_all(parent).map_err(|e| Fault::Disk(Error::io("mkdir", parent, &e)))?;
+            }
             let (dir, new) = enter(CWD, self.below.as_os_str()).map_err(|e| self.disk("open", Path::new(""), e))?;
             self.root = Some(dir);
             made = new;
