@@ -61,7 +61,7 @@ pub struct LauncherMetadata {
 /// A string or an array, whatever the API.
 fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "invalid type, expected a string or an array of strings")]
     enum Command {
         String(String),
         Array(Vec<Value>),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 /// A list of names, or of tables with a `name` as the specification shows it: `[[buildpack.exec-env]] name = "test"`.
 pub(crate) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "invalid type, expected a string or a table with a name")]
     enum Entry {
         Name(String),
         Table { name: String },

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// Parses a TOML document. Errors name the line.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
@@ -36,30 +36,40 @@ pub fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 /// Parses a JSON document, such as a label. As in Go, null stands for a field's zero value.
 pub fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T> {
-    let mut value: serde_json::Value =
-        serde_json::from_str(text).map_err(|e| Error::new(e.to_string())).context("decode JSON")?;
-    drop_nulls(&mut value);
-    serde_json::from_value(value).map_err(|e| Error::new(e.to_string())).context("decode JSON")
+    decode(parse_value(text)?)
 }
 
 /// As [`parse_json`], but as if the document did not have this key.
 pub fn parse_json_without<T: DeserializeOwned>(text: &str, key: &str) -> Result<T> {
-    let mut value: serde_json::Value =
-        serde_json::from_str(text).map_err(|e| Error::new(e.to_string())).context("decode JSON")?;
+    let mut value = parse_value(text)?;
     if let Some(fields) = value.as_object_mut() {
         fields.shift_remove(key);
     }
-    drop_nulls(&mut value);
-    serde_json::from_value(value).map_err(|e| Error::new(e.to_string())).context("decode JSON")
+    decode(value)
 }
 
-fn drop_nulls(value: &mut serde_json::Value) {
+fn parse_value(text: &str) -> Result<serde_json::Value> {
+    serde_json::from_str(text).map_err(|e| Error::new(format!("decode JSON: {e}")))
+}
+
+fn decode<T: DeserializeOwned>(mut value: serde_json::Value) -> Result<T> {
+    fit_to_toml(&mut value);
+    serde_json::from_value(value).map_err(|e| Error::new(format!("decode JSON: {e}")))
+}
+
+/// Drops fields that are null, and makes floats of integers that are too large for TOML.
+fn fit_to_toml(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {
             fields.retain(|_, v| !v.is_null());
-            fields.values_mut().for_each(drop_nulls);
+            fields.values_mut().for_each(fit_to_toml);
         }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(fit_to_toml),
+        serde_json::Value::Number(number) if number.is_u64() && !number.is_i64() => {
+            if let Some(float) = number.as_f64().and_then(serde_json::Number::from_f64) {
+                *number = float;
+            }
+        }
         _ => {}
     }
 }

@@ -196,3 +196,79 @@ fn float(f: f64) -> String {
         format!("{digits}e{sign}{:02}", exponent.abs())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::toml_in;
+    use super::super::value::{Table, Value};
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Integer),
+            any::<f64>().prop_filter("nan is not equal to itself", |f| !f.is_nan()).prop_map(Value::Float),
+            any::<String>().prop_map(Value::String),
+            Just(Value::Datetime("2026-01-02T03:04:05.678Z".into())),
+            Just(Value::Datetime("2026-01-02".into())),
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::Array),
+                prop::collection::btree_map(any::<String>(), inner, 0..5).prop_map(Value::Table),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(table in prop::collection::btree_map(any::<String>(), value(), 0..6)) {
+            let Node::Table(fields) = Node::from(&table) else { unreachable!() };
+            let text = to_string(&fields).unwrap();
+            prop_assert_eq!(toml_in::parse::<Table>(&text).unwrap(), table, "{}", text);
+        }
+
+        #[test]
+        fn json_reads_back(text in any::<String>(), number in any::<i64>(), float in any::<f64>()) {
+            prop_assume!(float.is_finite());
+            let value = serde_json::json!([text, number, float]);
+            let written = json_out::to_string(&value).unwrap();
+            let escaped = ['<', '>', '&', '\u{2028}', '\u{2029}'];
+            prop_assert!(!written.contains(escaped));
+            let read: serde_json::Value = serde_json::from_str(&written).unwrap();
+            prop_assert_eq!(&read[0], &value[0]);
+            prop_assert_eq!(&read[1], &value[1]);
+            prop_assert_eq!(read[2].as_f64(), value[2].as_f64(), "{}", written);
+        }
+    }
+
+    #[test]
+    fn floats_as_in_go() {
+        let cases: &[(f64, &str, &str)] = &[
+            (1.0, "1.0", "1"),
+            (-0.0, "-0.0", "-0"),
+            (100_000.0, "100000.0", "100000"),
+            (1e6, "1e+06", "1000000"),
+            (123_456_789.0, "1.23456789e+08", "123456789"),
+            (1e20, "1e+20", "100000000000000000000"),
+            (1e21, "1e+21", "1e+21"),
+            (0.0001, "0.0001", "0.0001"),
+            (0.00001, "1e-05", "0.00001"),
+            (1e-7, "1e-07", "1e-7"),
+            (1.5e300, "1.5e+300", "1.5e+300"),
+        ];
+        for (number, toml, json) in cases {
+            assert_eq!(float(*number), *toml);
+            assert_eq!(json_out::to_string(number).unwrap(), *json);
+        }
+    }
+
+    #[test]
+    fn null_in_an_array_is_an_error() {
+        let fields = Fields::new().with("a", Node::Array(vec![Node::Null])).with("b", Node::Null);
+        assert_eq!(to_string(&fields).unwrap_err().to_string(), "TOML has no null: an array holds one");
+        assert_eq!(to_string(&Fields::new().with("b", Node::Null)).unwrap(), "");
+    }
+}

@@ -93,8 +93,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Integer(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Integer))
+    /// Larger than TOML's integers: refused, as the reference does.
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+        i64::try_from(value).map(Value::Integer).map_err(|_| E::custom(format_args!("{value} is out of range for an integer")))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
