@@ -3,6 +3,10 @@
 //! Changing user (`lifecycle` feature) must happen before any thread exists.
 
 #[cfg(feature = "lifecycle")]
+pub mod children;
+#[cfg(feature = "lifecycle")]
+pub mod signals;
+#[cfg(feature = "lifecycle")]
 pub mod user;
 
 use std::collections::BTreeMap;

@@ -37,7 +37,7 @@ use crate::bail;
 use crate::error::{Error, Failure, Result};
 use crate::log::{self, Level};
 use crate::phase;
-use crate::process::Invocation;
+use crate::process::{Invocation, signals};
 
 use applet::{Applet, Command};
 pub use fail::Fail;
@@ -146,6 +146,8 @@ fn finish(result: Result<Done>) -> ExitCode {
             ExitCode::from(Failure::FlagSyntax.exit_code())
         }
         Err(error) => {
+            // A phase may take the end of its program for any failure; what happened is the signal.
+            let error = signals::received().unwrap_or(error);
             error!("{error}");
             ExitCode::from(error.exit_code())
         }

@@ -7,8 +7,8 @@ use tracing::{error, warn};
 use crate::api::PlatformApi;
 use crate::bail;
 use crate::error::Result;
-use crate::process::Invocation;
 use crate::process::user::{self, User};
+use crate::process::{Invocation, signals};
 
 use super::applet::Command;
 use super::fail::Fail;
@@ -37,7 +37,9 @@ impl Session<'_> {
     pub fn become_user(&self, volumes: &[&Path]) -> Result<()> {
         let user = self.user();
         user::ensure_owner(user, volumes).failed_to("chown volumes")?;
-        user::run_as(user).failed_to(&format!("exec as user {}:{}", user.uid, user.gid))
+        user::run_as(user).failed_to(&format!("exec as user {}:{}", user.uid, user.gid))?;
+        signals::watch();
+        Ok(())
     }
 
     /// Detector and builder run code of buildpacks and never as root.
@@ -45,6 +47,7 @@ impl Session<'_> {
         if user::is_root() {
             bail!("failed to {}: refusing to run as root", self.command.phase());
         }
+        signals::watch();
         Ok(())
     }
 
