@@ -10,3 +10,4 @@ pub mod sink;
 pub mod slices;
 pub mod source;
 pub mod tar;
+pub mod verify;

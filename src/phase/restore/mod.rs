@@ -16,7 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::DiffId;
 use crate::layers::dir::{BuildpackDir, escape_id};
 use crate::layers::extract::{self, Fault};
-use crate::layers::remove::{remove_layer, remove_tree};
+use crate::layers::remove::remove_layer;
 
 pub mod plan;
 mod sbom;
@@ -203,8 +203,7 @@ fn restore_layer(inputs: &Inputs<'_>, layer: &Wanted<'_>) -> Result<()> {
         }
         Err(Fault::Archive(error)) => {
             warn!("Skipping restore for layer {}: {error}", layer.identifier());
-            // What came out of a damaged tar is worth nothing. What was there before it has been written over.
-            remove_tree(&dir)
+            Ok(())
         }
         Err(Fault::Disk(error)) => Err(error.context(format!("restoring layer {}", layer.identifier()))),
     }

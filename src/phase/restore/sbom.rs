@@ -29,10 +29,7 @@ pub(super) fn restore(inputs: &Inputs<'_>, cached: &CacheMetadata) -> Result<()>
         debug!("Retrieving SBOM layer data for {sha:?}");
         match extract_cached(inputs, sha, &sbom_dir.join("cache")) {
             Ok(_) => {}
-            Err(Fault::Archive(error)) => {
-                warn!("Skipping restore for SBOM: {error}");
-                remove_tree(&sbom_dir.join("cache"))?;
-            }
+            Err(Fault::Archive(error)) => warn!("Skipping restore for SBOM: {error}"),
             Err(Fault::Disk(error)) => return Err(error.context("restoring layer")),
         }
     }

@@ -168,7 +168,7 @@ fn a_disk_that_cannot_be_written_fails_the_phase() {
     f.cached("c");
     fs::create_dir_all(f.layers().join("a_one/c/f")).unwrap();
     let error = f.restore(false).unwrap_err().to_string();
-    assert!(error.starts_with("restoring data: restoring layer a/one:c: open "), "{error}");
+    assert!(error.starts_with("restoring data: restoring layer a/one:c: rename "), "{error}");
 }
 
 #[test]
