@@ -1,9 +1,213 @@
 //! The command `export`.
 
-use crate::error::Result;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::Session;
+use tracing::{debug, info, warn};
 
-pub fn run(_session: &Session<'_>) -> Result<()> {
-    crate::bail!("export is not built yet")
+use crate::api::BuildpackApi;
+use crate::bail;
+use crate::cache::Cache;
+use crate::data::analyzed::Analyzed;
+use crate::data::build_metadata::{BuildMetadata, LauncherMetadata};
+use crate::data::group::Group;
+use crate::data::project::ProjectMetadata;
+use crate::data::run::{RunImageForExport, RunToml, StackToml};
+use crate::error::{Context, Error, Failure, Result};
+use crate::image::time::rfc3339;
+use crate::image::{Image, ImageStore};
+use crate::phase::export::{self, ExtendedRunImage, Inputs};
+use crate::phase::run_image;
+
+use super::fail::Fail;
+use super::inputs::Images;
+use super::session::{self, Session};
+
+pub fn run(session: &Session<'_>) -> Result<()> {
+    let flags = session.flags;
+    let (images, analyzed) = inputs(session).failed_to_with("resolve inputs", Failure::InvalidArguments)?;
+    if flags.boolean("layout") {
+        session.guard_experimental(session::LAYOUT)?;
+    }
+    let mut names = images.in_registries(flags.boolean("daemon"));
+    names.extend(analyzed.previous_image.as_deref().filter(|name| !name.is_empty()));
+    let store = session.image_store(&names)?;
+    let volumes = ["cache-dir", "launch-cache"].map(|name| flags.path(name));
+    session.become_user(&volumes.each_ref().map(PathBuf::as_path))?;
+
+    let group = Group::read(&flags.path("group"))?;
+    for buildpack in &group.group {
+        BuildpackApi::requested("Buildpack", &buildpack.to_string(), &buildpack.api)?;
+    }
+    let cache = session.cache()?;
+    if !session.api.has_extension_contexts() && is_filled(&flags.path("extended").join("run")) {
+        session.guard_experimental(session::DOCKERFILES)?;
+    }
+    let given = Given {
+        images: &images,
+        group: &group,
+        analyzed: &analyzed,
+        store: store.as_ref(),
+        cache: cache.as_deref(),
+        build: None,
+        run_image: None,
+        previous: None,
+    };
+    export(session, given)
+}
+
+fn inputs(session: &Session<'_>) -> Result<(Images, Analyzed)> {
+    let mut images = Images::of(session)?;
+    images.refuse_run(session)?;
+    let analyzed = Analyzed::read(&session.flags.path("analyzed"))?;
+    images.run = match &analyzed.run_image {
+        Some(run_image) if !run_image.reference.is_empty() => run_image.reference.clone(),
+        _ => bail!("run image not found in analyzed metadata"),
+    };
+    session.warn_without_cache();
+    session.warn_launch_cache();
+    images.check(session.flags.boolean("daemon"))?;
+    Ok((images, analyzed))
+}
+
+fn is_filled(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// What the exporter reads and the creator knows.
+pub struct Given<'a> {
+    pub images: &'a Images,
+    pub group: &'a Group,
+    pub analyzed: &'a Analyzed,
+    pub store: &'a dyn ImageStore,
+    pub cache: Option<&'a dyn Cache>,
+    /// Unless the builder passed it on, metadata.toml is read.
+    pub build: Option<BuildMetadata>,
+    /// Unless they are open already, the images of `analyzed` are opened.
+    pub run_image: Option<Arc<Image>>,
+    pub previous: Option<Arc<Image>>,
+}
+
+/// Exports the image, writes the report, then the cache.
+pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
+    let (flags, api) = (session.flags, session.api);
+    let project = ProjectMetadata::read(&flags.path("project-metadata")).context("failed to read project metadata")?;
+    let extended = extended(session, given.analyzed)?;
+    let run_image = match given.run_image {
+        Some(image) => image,
+        None => open_run_image(&given.images.run, given.store)?,
+    };
+    let previous = match given.previous {
+        Some(image) => Some(image),
+        None => open_previous(given.analyzed, given.store)?,
+    };
+    if flags.boolean("layout") {
+        let name = flags.path("layout-dir").join(crate::image::ImageReference::parse(&given.images.output)?.layout_path());
+        info!("Using app image: {}", name.display());
+    }
+    let layers_dir = flags.path("layers");
+    let build = match given.build {
+        Some(build) => Ok(build),
+        None => BuildMetadata::read(&layers_dir.join("config/metadata.toml"), api).context("read build metadata"),
+    };
+    let mut build = build.failed_to_with("export", Failure::Export)?;
+    build.launcher = launcher_metadata();
+    let run_image_names = run_image_names(session, given.analyzed, &build)?;
+    let created = created(session);
+    let names: Vec<String> = std::iter::once(&given.images.output).chain(&given.images.tags).cloned().collect();
+    let (app_dir, launcher, launcher_sbom) = (flags.path("app"), flags.path("launcher"), flags.optional_path("launcher-sbom"));
+    let owner = |name| u64::try_from(flags.integer(name)).unwrap_or_default();
+    let inputs = Inputs {
+        api,
+        layers_dir: &layers_dir,
+        app_dir: &app_dir,
+        group: given.group,
+        build: &build,
+        project: &project,
+        uid: owner("uid"),
+        gid: owner("gid"),
+        launcher: &launcher,
+        launcher_sbom: launcher_sbom.as_deref(),
+        process_type: flags.optional_text("process-type"),
+        exec_env: flags.text("exec-env"),
+        created: created.as_deref(),
+        names: &names,
+        run_image: &run_image,
+        run_image_names: &run_image_names,
+        extended: extended.as_ref(),
+        use_extended_config: uses_extended_config(session, given.analyzed),
+        previous: previous.as_ref(),
+        previous_metadata: &given.analyzed.metadata,
+        parallel: flags.boolean("parallel"),
+        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        report_run_image: flags.boolean("report-run-image"),
+    };
+    let exported = export::export(&inputs, given.store, given.cache).failed_to_with("export", Failure::Export)?;
+    exported.report.write(&flags.path("report")).failed_to_with("write export report", Failure::Export)?;
+    exported.write_cache();
+    Ok(())
+}
+
+fn open_run_image(name: &str, store: &dyn ImageStore) -> Result<Arc<Image>> {
+    let image = store.open(name).failed_to("create new app image")?;
+    let missing = || Error::new(format!("run image '{name}' does not exist or may not be read"));
+    image.ok_or_else(missing).failed_to("create new app image")
+}
+
+/// A previous image that has gone since is none.
+fn open_previous(analyzed: &Analyzed, store: &dyn ImageStore) -> Result<Option<Arc<Image>>> {
+    let Some(name) = analyzed.previous_image.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
+    let image = store.open(name).failed_to("create new app image")?;
+    match &image {
+        Some(image) => info!("Reusing layers from image '{}'", if image.manifest.is_some() { name } else { &image.identifier }),
+        None => warn!("previous image '{name}' is not there any more, no layers are reused"),
+    }
+    Ok(image)
+}
+
+/// The run image as extensions left it.
+fn extended(session: &Session<'_>, analyzed: &Analyzed) -> Result<Option<ExtendedRunImage>> {
+    let Some(dir) = session.flags.optional_path("extended").filter(|_| session.api.has_run_image_extension()) else {
+        return Ok(None);
+    };
+    let extended = ExtendedRunImage::read(&dir);
+    if !uses_extended_config(session, analyzed) {
+        return extended.failed_to_with("export", Failure::Export);
+    }
+    let extended = extended.and_then(|image| image.ok_or_else(|| Error::new("missing extended run image")));
+    debug!("Using config from extensions...");
+    extended.map(Some).failed_to("get extended image config")
+}
+
+fn uses_extended_config(session: &Session<'_>, analyzed: &Analyzed) -> bool {
+    let extend = analyzed.run_image.as_ref().is_some_and(|run_image| run_image.extend);
+    extend && session.api.has_run_image_extension() && !session.flags.boolean("layout")
+}
+
+/// How the platform names the run image, for the label.
+fn run_image_names(session: &Session<'_>, analyzed: &Analyzed, build: &BuildMetadata) -> Result<RunImageForExport> {
+    if !session.api.has_run_toml() {
+        return Ok(StackToml::read(&session.flags.path("stack"))?.run_image);
+    }
+    let run = RunToml::read(&session.flags.path("run"))?;
+    let image = analyzed.run_image.as_ref().map_or("", |run_image| &run_image.image);
+    Ok(run_image::for_export(&run, image, !build.extensions.is_empty()))
+}
+
+fn launcher_metadata() -> LauncherMetadata {
+    LauncherMetadata {
+        version: super::VERSION.into(),
+        repository: env!("CARGO_PKG_REPOSITORY").into(),
+        commit: super::COMMIT.into(),
+    }
+}
+
+/// `SOURCE_DATE_EPOCH` (platform.md, "Build Reproducibility"), if it is a time.
+fn created(session: &Session<'_>) -> Option<String> {
+    let text = session.invocation.non_empty_var("SOURCE_DATE_EPOCH").filter(|_| session.api.has_source_date_epoch())?;
+    let created = text.parse().ok().and_then(rfc3339);
+    if created.is_none() {
+        warn!("Ignoring invalid SOURCE_DATE_EPOCH");
+    }
+    created
 }

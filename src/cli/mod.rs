@@ -10,12 +10,14 @@ pub mod inputs;
 pub mod session;
 
 mod arguments;
+mod caches;
 mod choices;
 mod go_values;
 mod help;
 mod normalise;
 mod parser;
 mod paths;
+mod stores;
 mod table;
 
 mod analyze;

@@ -70,6 +70,18 @@ pub fn recheck(chosen: &str, run: &RunToml, accessible: &dyn Fn(&str) -> bool) -
     Ok(())
 }
 
+/// What run.toml says of a build's run image, for the labels of the app image: the entry that names it, the first one
+/// otherwise. If there were extensions, one of them may have chosen an image that run.toml does not know; then there is
+/// nothing but its name. An empty run.toml says nothing.
+pub fn for_export(run: &RunToml, chosen: &str, has_extensions: bool) -> RunImageForExport {
+    let Some(first) = run.images.first() else { return RunImageForExport::default() };
+    match run.images.iter().find(|image| image.contains(chosen)) {
+        Some(image) => image.clone(),
+        None if has_extensions => RunImageForExport { image: chosen.to_owned(), mirrors: Vec::new() },
+        None => first.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +136,14 @@ mod tests {
         assert!(recheck("c.io/other", &run, &|_| false).is_ok());
         let error = recheck("b.io/run", &run, &|name| name != "b.io/run").unwrap_err();
         assert_eq!(error.to_string(), "selected run image 'b.io/run' is not accessible");
+    }
+
+    #[test]
+    fn labels_name_the_entry_of_the_run_image() {
+        let run = RunToml { images: vec![image("a.io/x", &[]), image("a.io/run", &["b.io/run"])] };
+        assert_eq!(for_export(&run, "b.io/run:latest", false), run.images[1]);
+        assert_eq!(for_export(&run, "c.io/other", false), run.images[0]);
+        assert_eq!(for_export(&run, "c.io/other", true), image("c.io/other", &[]));
+        assert_eq!(for_export(&RunToml::default(), "c.io/other", true), image("", &[]));
     }
 }
