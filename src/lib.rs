@@ -5,7 +5,8 @@
 //! `main → cli → phase → { buildpack, layers, cache, registry, image::{layout, daemon} } → { data, env } → image core →
 //! { error, log, process, api }`
 //!
-//! * [`process`] - arguments, environment, directory and user of this process behind one object; the only user of `std::env`.
+//! * [`process`] - arguments, environment, directory and user of this process behind one object; the only user of `std::env`;
+//!   the programs that run on our behalf, signals, change of user.
 //! * [`api`] - Platform and Buildpack API versions; every version gate is a named predicate there.
 //! * [`error`] - errors and the exit-code tables.
 //! * `log` - what a person sees, on stdout.

@@ -20,8 +20,16 @@ pub fn of_command(command: Command, api: PlatformApi) -> String {
             .after_help(after(command, api)),
         |parser, input| parser.arg(argument(command, input)),
     );
-    // Go's flags have one dash.
-    { parser }.render_help().to_string().replace(" --", " -")
+    { parser }.render_help().to_string().lines().map(|line| one_dash(line) + "\n").collect()
+}
+
+/// Go's flags have one dash and no short form to leave room for.
+fn one_dash(line: &str) -> String {
+    match line.strip_prefix("      --") {
+        Some(flag) => format!("  -{flag}"),
+        // A text that is continued stays below its beginning.
+        None => line.strip_prefix("     ").filter(|rest| rest.starts_with("      ")).unwrap_or(line).to_owned(),
+    }
 }
 
 /// `analyzer [flags] <image>`
@@ -94,8 +102,8 @@ fn description(command: Command, input: &Input) -> String {
     text
 }
 
-/// Which Platform APIs know the flag; `None` if all do.
-fn range(command: Command, input: &Input) -> Option<String> {
+/// Which Platform APIs know the flag; `None` if all do, or none.
+pub fn range(command: Command, input: &Input) -> Option<String> {
     let mut apis = PlatformApi::SUPPORTED.iter().filter_map(|&v| PlatformApi::supported(v));
     let first = apis.find(|&api| input.is_flag_of(command, api))?;
     let until = apis.find(|&api| !input.is_flag_of(command, api));

@@ -47,15 +47,12 @@ impl Images {
             deprecated_run: flags.text("image").into(),
             cache: flags.text("cache-image").into(),
         };
-        if let Command::Analyze | Command::Create | Command::Export | Command::Rebase = session.command {
-            if images.output.is_empty() {
-                bail!("image argument is required");
-            }
+        let writes_an_image = matches!(session.command, Command::Analyze | Command::Create | Command::Export | Command::Rebase);
+        if writes_an_image && images.output.is_empty() {
+            bail!("image argument is required");
         }
-        if let Command::Analyze | Command::Create = session.command {
-            if images.previous.is_empty() {
-                images.previous = images.output.clone();
-            }
+        if matches!(session.command, Command::Analyze | Command::Create) && images.previous.is_empty() {
+            images.previous.clone_from(&images.output);
         }
         Ok(images)
     }

@@ -53,7 +53,7 @@ pub fn main(invocation: &Invocation) -> ExitCode {
     // The launcher knows no `tracing`, and nothing of it may be set up for its sake.
     let applet = Applet::select(invocation);
     if !matches!(applet, Ok(Applet::Launcher(_))) {
-        log::start(!invocation.var("CNB_NO_COLOR").is_some_and(|text| go_values::boolean(text) == Some(true)));
+        log::start(invocation.var("CNB_NO_COLOR").and_then(go_values::boolean) != Some(true));
     }
     match applet {
         Ok(Applet::Launcher(invocation)) => phase::launch::main(&invocation),
@@ -142,7 +142,7 @@ fn finish(result: Result<Done>) -> ExitCode {
             eprint!("{}", help::of_command(command, api));
             ExitCode::SUCCESS
         }
-        Ok(Done::Usage(command, _, Stop::Syntax(message))) => {
+        Ok(Done::Usage(command, _, Stop::Syntax(message) | Stop::Unknown(message))) => {
             let program = command.program();
             eprintln!("{message}\nUsage: {}\n'{program} -h' lists the flags.", help::usage(command));
             ExitCode::from(Failure::FlagSyntax.exit_code())

@@ -18,6 +18,8 @@ pub struct CommandLine {
 pub enum Stop {
     /// `-h`, `-help`
     Help,
+    /// The command has no flag of this name.
+    Unknown(String),
     /// What is wrong, in the words of Go's `flag`.
     Syntax(String),
 }
@@ -43,7 +45,7 @@ pub fn normalise<'t>(flag: impl Fn(&str) -> Option<&'t Input>, arguments: &[Stri
         let Some(input) = flag(name) else {
             return Err(match name {
                 "h" | "help" => Stop::Help,
-                _ => Stop::Syntax(format!("flag provided but not defined: -{name}")),
+                _ => Stop::Unknown(name.to_owned()),
             });
         };
         let value = if input.is_switch() {
@@ -113,8 +115,6 @@ mod tests {
         let cases = [
             (&["---app", "x"][..], "bad flag syntax: ---app"),
             (&["-=x"], "bad flag syntax: -=x"),
-            (&["-nope"], "flag provided but not defined: -nope"),
-            (&["-App", "x"], "flag provided but not defined: -App"),
             (&["-app"], "flag needs an argument: -app"),
             (&["-daemon=yes"], "invalid boolean value \"yes\" for -daemon: parse error"),
             (&["-uid=ten"], "invalid value \"ten\" for flag -uid: parse error"),
@@ -123,6 +123,8 @@ mod tests {
         for (arguments, message) in cases {
             assert_eq!(read(arguments), Err(Stop::Syntax(message.into())));
         }
+        assert_eq!(read(&["-nope"]), Err(Stop::Unknown("nope".into())));
+        assert_eq!(read(&["-App", "x"]), Err(Stop::Unknown("App".into())));
         assert_eq!(read(&["-daemon", "--help", "-nope"]), Err(Stop::Help));
         assert_eq!(read(&["x", "-h"]), line(&[], &["x", "-h"]));
     }

@@ -5,6 +5,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use crate::api::PlatformApi;
 
 use super::applet::Command;
+use super::help;
 use super::normalise::{CommandLine, Stop, normalise};
 use super::table::{INPUTS, Input};
 
@@ -26,11 +27,22 @@ impl Parsed {
 /// Reads the command line of `command`.
 pub fn parse(command: Command, api: PlatformApi, arguments: &[String]) -> Result<Parsed, Stop> {
     let flag = |name: &str| known(command, api).find(|input| input.name == name);
-    let CommandLine { flags, positional } = normalise(flag, arguments)?;
+    let CommandLine { flags, positional } = normalise(flag, arguments).map_err(|stop| match stop {
+        Stop::Unknown(name) => Stop::Syntax(unknown(command, api, &name)),
+        stop => stop,
+    })?;
     let matches = parser(command, api)
         .try_get_matches_from(std::iter::once(command.program().to_owned()).chain(flags))
         .map_err(|error| Stop::Syntax(error.to_string()))?;
     Ok(Parsed { matches, positional })
+}
+
+fn unknown(command: Command, api: PlatformApi, name: &str) -> String {
+    let message = format!("flag provided but not defined: -{name}");
+    match INPUTS.iter().find(|input| input.name == name).and_then(|input| help::range(command, input)) {
+        Some(range) => format!("{message} (known under Platform API {range}, CNB_PLATFORM_API is {api})"),
+        None => message,
+    }
 }
 
 fn parser(command: Command, api: PlatformApi) -> clap::Command {

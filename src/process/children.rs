@@ -167,8 +167,7 @@ mod tests {
 
     #[test]
     fn a_process_left_behind_that_never_stops_writing_is_not_waited_for() {
-        let (status, _) =
-            capture(&mut shell("yes & sleep 0.1; kill $! 2>/dev/null; (yes & echo $! > /dev/null) & exit 0")).unwrap();
+        let (status, _) = capture(&mut shell("yes & sleep 0.1")).unwrap();
         assert!(status.success());
     }
 
