@@ -1,3 +1,6 @@
 //! Buildpacks and extensions: descriptors, the directory store, running bin/detect, bin/build and bin/generate.
 
 pub mod descriptor;
+pub mod detect;
+pub mod program;
+pub mod store;
