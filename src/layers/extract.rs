@@ -20,10 +20,10 @@ use crate::error::{Error, Result};
 /// to their place failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// The layer cannot be used: its reader failed (wrong content, cut short), or it holds what no layer may hold. The build
-    /// can go on without it.
+    /// The layer cannot be used: its reader failed (wrong content, cut short), it is no tar, or it holds what no layer may
+    /// hold. The build can go on without it.
     Archive(Error),
-    /// It is what was asked for, but it is no tar, or the disk refused it.
+    /// The disk refused it.
     Disk(Error),
 }
 
@@ -48,9 +48,6 @@ pub fn extract(tar: &mut dyn Read, below: &Path) -> Result<u64, Fault> {
     let mut archive = Archive::new(Source { reader: tar, fault: None });
     let staged = stage_entries(&mut archive, &mut stage);
     let mut source = archive.into_inner();
-    if matches!(staged, Err(Fault::Archive(_))) {
-        return staged;
-    }
     // What is behind the tar's end counts for its hash. Wrong content explains a bad tar, so it goes first.
     if source.fault.is_none() {
         let _ = io::copy(&mut source, &mut io::sink());
@@ -89,7 +86,7 @@ fn stage_entries(archive: &mut Archive<impl Read>, stage: &mut Stage) -> Result<
             _ if text.contains("checksum") || text.contains("numeric field") => "archive/tar: invalid tar header",
             _ => &text,
         };
-        Fault::Disk(Error::new(format!("error extracting from archive: {text}")))
+        Fault::Archive(Error::new(format!("error extracting from archive: {text}")))
     };
     let mut buffer = vec![0; 128 << 10];
     let mut bytes = 0;

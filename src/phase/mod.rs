@@ -3,6 +3,8 @@
 pub mod launch;
 
 #[cfg(feature = "lifecycle")]
+pub mod analyze;
+#[cfg(feature = "lifecycle")]
 pub mod export;
 #[cfg(feature = "lifecycle")]
 pub mod labels;

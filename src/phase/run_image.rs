@@ -2,8 +2,10 @@
 
 use crate::bail;
 use crate::data::run::{RunImageForExport, RunToml};
+use crate::data::target::{OsDistro, TargetMetadata};
 use crate::error::Result;
-use crate::image::ImageReference;
+use crate::image::platform::Platform;
+use crate::image::{ImageConfig, ImageReference};
 
 impl RunImageForExport {
     /// Whether the name is that of the image or of a mirror. Tags count, `latest` may be left out; digests do not count.
@@ -82,6 +84,30 @@ pub fn for_export(run: &RunToml, chosen: &str, has_extensions: bool) -> RunImage
     }
 }
 
+/// Labels of a run image (platform.md, "Target data").
+const ID_LABEL: &str = "io.buildpacks.base.id";
+const DISTRO_NAME_LABEL: &str = "io.buildpacks.base.distro.name";
+const DISTRO_VERSION_LABEL: &str = "io.buildpacks.base.distro.version";
+
+/// What a run image is: its platform by its config, distribution and id by its labels. An image that does not exist is
+/// taken for one of this machine's platform.
+pub fn target_of(config: Option<&ImageConfig>) -> TargetMetadata {
+    let Some(config) = config else {
+        let host = Platform::host();
+        return TargetMetadata { os: host.os, arch: host.architecture, ..TargetMetadata::default() };
+    };
+    let label = |name: &str| config.label(name).map(str::to_owned);
+    let (name, version) = (label(DISTRO_NAME_LABEL), label(DISTRO_VERSION_LABEL));
+    TargetMetadata {
+        id: label(ID_LABEL),
+        os: config.os().to_owned(),
+        arch: config.architecture().to_owned(),
+        arch_variant: Some(config.variant().to_owned()).filter(|variant| !variant.is_empty()),
+        distro: (name.is_some() || version.is_some())
+            .then(|| OsDistro { name: name.unwrap_or_default(), version: version.unwrap_or_default() }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +171,21 @@ mod tests {
         assert_eq!(for_export(&run, "c.io/other", false), run.images[0]);
         assert_eq!(for_export(&run, "c.io/other", true), image("c.io/other", &[]));
         assert_eq!(for_export(&RunToml::default(), "c.io/other", true), image("", &[]));
+    }
+
+    #[test]
+    fn target_data_come_from_config_and_labels() {
+        let config = |json: &str| ImageConfig::parse(json.as_bytes()).unwrap();
+        let labels = r#"{"io.buildpacks.base.id": "x", "io.buildpacks.base.distro.version": ""}"#;
+        let full = config(&format!(
+            r#"{{"os": "linux", "architecture": "arm", "variant": "v7", "rootfs": {{}}, "config": {{"Labels": {labels}}}}}"#
+        ));
+        let target = target_of(Some(&full));
+        assert_eq!((target.os.as_str(), target.arch.as_str(), target.arch_variant.as_deref()), ("linux", "arm", Some("v7")));
+        assert_eq!(target.id.as_deref(), Some("x"));
+        assert_eq!(target.distro, Some(OsDistro::default()));
+        let bare = target_of(Some(&config(r#"{"os": "", "rootfs": {}, "config": {}}"#)));
+        assert_eq!(bare, TargetMetadata::default());
+        assert_eq!(target_of(None).os, "linux");
     }
 }

@@ -61,6 +61,10 @@ impl ImageStore for LayoutStore {
         Ok(open_dir(&self.path(name)?, &self.platform)?.map(Arc::new))
     }
 
+    fn display_name(&self, name: &str) -> String {
+        self.path(name).map_or_else(|_| name.to_owned(), |path| path.to_string_lossy().into_owned())
+    }
+
     fn read_layer(&self, image: &Image, diff_id: &DiffId) -> Result<Box<dyn Read + Send>> {
         let Some(index) = image.config.diff_ids().iter().position(|id| id == diff_id) else {
             bail!("failed to find layer with diff ID {:?} in image {}", diff_id.as_str(), image.name);

@@ -126,10 +126,10 @@ fn wrong_content_leaves_nothing() {
 }
 
 #[test]
-fn no_tar_with_the_right_sum_is_a_failure() {
+fn no_tar_with_the_right_sum_is_unusable() {
     let temp = TempDir::new().unwrap();
     let error = extract(&mut &b"this is not a tar".repeat(100)[..], &temp.path().join("layer")).unwrap_err();
-    let Fault::Disk(error) = error else { panic!("{error:?}") };
+    let Fault::Archive(error) = error else { panic!("{error:?}") };
     assert_eq!(error.to_string(), "error extracting from archive: archive/tar: invalid tar header");
 }
 

@@ -18,6 +18,7 @@ use crate::layers::dir::{BuildpackDir, escape_id};
 use crate::layers::extract::{self, Fault};
 use crate::layers::remove::remove_layer;
 
+pub mod images;
 pub mod plan;
 mod sbom;
 

@@ -1,0 +1,256 @@
+//! Analyze: what earlier builds left in the previous image, and what the run image is (platform.md, "analyzer").
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tracing::{debug, info};
+
+use crate::api::PlatformApi;
+use crate::bail;
+use crate::data::analyzed::{Analyzed, RunImage};
+use crate::data::layers_metadata::LayersMetadata;
+use crate::error::{Context, Error, Result};
+use crate::image::{DiffId, Image, ImageStore};
+use crate::layers::extract;
+
+use super::run_image::target_of;
+
+/// What the phase is asked to do.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "a store has none")]
+pub struct Inputs<'a> {
+    pub api: PlatformApi,
+    pub layers_dir: &'a Path,
+    /// Where the previous image and the run image are.
+    pub images: &'a dyn ImageStore,
+    pub previous_image: Option<&'a str>,
+    pub run_image: Option<&'a str>,
+    /// Whether the SBOM of the previous image comes back, for buildpacks that reuse their layers.
+    pub restore_sbom: bool,
+}
+
+/// The images that the phase reads.
+#[derive(Clone, Debug, Default)]
+pub struct Images {
+    pub previous: Option<Arc<Image>>,
+    pub run: Option<Arc<Image>>,
+}
+
+impl Images {
+    /// Opens both images at once: each costs a registry several round trips.
+    ///
+    /// # Errors
+    /// An image cannot be read; absent ones are no error.
+    pub fn open(inputs: &Inputs<'_>) -> Result<Self> {
+        let open = |name: Option<&str>| name.map_or(Ok(None), |name| inputs.images.open(name));
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| open(inputs.run_image).context("getting run image"));
+            let previous = open(inputs.previous_image).context("getting previous image")?;
+            let run = run.join().unwrap_or_else(|_| Err(Error::new("getting run image: a thread ended")))?;
+            Ok(Self { previous, run })
+        })
+    }
+}
+
+/// Runs the phase.
+///
+/// # Errors
+/// The previous image's SBOM cannot be restored; the run image has no operating system.
+pub fn analyze(inputs: &Inputs<'_>, images: &Images) -> Result<Analyzed> {
+    let _span = tracing::info_span!("phase", name = "analyze").entered();
+    let (metadata, previous_reference) = previous(inputs, images)?;
+    if inputs.restore_sbom && inputs.api.has_sbom() {
+        if let (Some(image), Some(sbom)) = (&images.previous, &metadata.sbom) {
+            restore_sbom(inputs, image, &sbom.sha).context("retrieving launch SBOM layer")?;
+        }
+    }
+    let run_image = match inputs.run_image {
+        Some(name) => run_image(inputs, name, images.run.as_deref())?,
+        None => RunImage::default(),
+    };
+    Ok(Analyzed { previous_image: Some(previous_reference), build_image: None, metadata, run_image: Some(run_image) })
+}
+
+/// The previous image's metadata and identifier. An image that lost blobs, or whose label cannot be read, counts as absent.
+fn previous(inputs: &Inputs<'_>, images: &Images) -> Result<(LayersMetadata, String)> {
+    let Some(name) = inputs.previous_image else { return Ok(Default::default()) };
+    let reference = identifier(inputs, name, images.previous.as_deref());
+    let Some(image) = &images.previous else { return Ok(Default::default()) };
+    if !inputs.images.is_complete(image).context("checking previous image")? {
+        info!("Ignoring image {:?} because it was corrupt", inputs.images.display_name(name));
+        return Ok(Default::default());
+    }
+    match image.config.label(LIFECYCLE_METADATA_LABEL).filter(|label| !label.is_empty()) {
+        None => Ok((LayersMetadata::default(), reference)),
+        Some(label) => match LayersMetadata::from_json(label) {
+            Ok(metadata) => Ok((metadata, reference)),
+            Err(error) => {
+                debug!("Ignoring label '{LIFECYCLE_METADATA_LABEL}' of the previous image: {error}");
+                Ok(Default::default())
+            }
+        },
+    }
+}
+
+/// platform.md, "io.buildpacks.lifecycle.metadata (JSON)".
+pub const LIFECYCLE_METADATA_LABEL: &str = "io.buildpacks.lifecycle.metadata";
+
+fn identifier(inputs: &Inputs<'_>, name: &str, image: Option<&Image>) -> String {
+    match image {
+        Some(image) => {
+            debug!("Found image with identifier {:?}", image.identifier);
+            image.identifier.clone()
+        }
+        None => {
+            info!("Image with name {:?} not found", inputs.images.display_name(name));
+            String::new()
+        }
+    }
+}
+
+fn restore_sbom(inputs: &Inputs<'_>, image: &Image, sha: &str) -> Result<()> {
+    if sha.is_empty() {
+        return Ok(());
+    }
+    info!("Restoring data for SBOM from previous image");
+    debug!("Retrieving previous image SBOM layer for {sha:?}");
+    let diff_id = DiffId::parse(sha).filter(|id| image.config.diff_ids().contains(id));
+    let Some(diff_id) = diff_id else { bail!("failed to find layer with diff ID {sha:?}") };
+    let mut layer = inputs.images.read_layer(image, &diff_id)?;
+    let bytes = extract::extract(&mut layer, &inputs.layers_dir.join("sbom")).context("restoring layer")?;
+    debug!(bytes, "SBOM of the previous image restored");
+    Ok(())
+}
+
+fn run_image(inputs: &Inputs<'_>, name: &str, image: Option<&Image>) -> Result<RunImage> {
+    let mut run_image = RunImage { reference: identifier(inputs, name, image), ..RunImage::default() };
+    if inputs.api.has_targets() {
+        let target = target_of(image.map(|image| &image.config));
+        if target.os.is_empty() {
+            bail!("failed to find OS in run image config");
+        }
+        run_image.image = inputs.images.display_name(name);
+        run_image.target = Some(target);
+    }
+    Ok(run_image)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Read};
+
+    use super::*;
+    use crate::api::ApiVersion;
+    use crate::image::{ImageConfig, ImageWriter};
+
+    const SBOM: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    /// A store with one image, `app`.
+    struct Store {
+        label: Option<String>,
+        complete: bool,
+        os: &'static str,
+        layer: Vec<u8>,
+    }
+
+    impl ImageStore for Store {
+        fn open(&self, name: &str) -> Result<Option<Arc<Image>>> {
+            let labels = self.label.iter().map(|l| (LIFECYCLE_METADATA_LABEL, l)).collect::<std::collections::BTreeMap<_, _>>();
+            let json = serde_json::json!({
+                "os": self.os, "architecture": "amd64", "rootfs": {"diff_ids": [SBOM]}, "config": {"Labels": labels},
+            });
+            let config = ImageConfig::parse(json.to_string().as_bytes())?;
+            let (identifier, name) = (format!("{name}@id"), name.to_owned());
+            Ok((name == "app").then(|| Arc::new(Image { name, identifier, config, manifest: None, digest: None })))
+        }
+
+        fn is_complete(&self, _: &Image) -> Result<bool> {
+            Ok(self.complete)
+        }
+
+        fn read_layer(&self, _: &Image, _: &DiffId) -> Result<Box<dyn Read + Send>> {
+            Ok(Box::new(Cursor::new(self.layer.clone())))
+        }
+
+        fn writer(&self, _: &[String], _: Option<&Image>) -> Result<Box<dyn ImageWriter>> {
+            bail!("is read only")
+        }
+    }
+
+    const STORE: Store = Store { label: None, complete: true, os: "linux", layer: Vec::new() };
+
+    fn run(store: &Store, layers_dir: &Path, minor: u64, previous: &str, run_image: Option<&str>) -> Result<Analyzed> {
+        let inputs = Inputs {
+            api: PlatformApi::supported(ApiVersion::new(0, minor)).unwrap(),
+            layers_dir,
+            images: store,
+            previous_image: Some(previous),
+            run_image,
+            restore_sbom: true,
+        };
+        analyze(&inputs, &Images::open(&inputs)?)
+    }
+
+    fn previous(store: &Store, name: &str) -> (Option<String>, LayersMetadata) {
+        let analyzed = run(store, Path::new("/nowhere"), 15, name, None).unwrap();
+        (analyzed.previous_image, analyzed.metadata)
+    }
+
+    #[test]
+    fn what_cannot_be_used_of_the_previous_image_counts_as_absent() {
+        let label = Some(r#"{"config": {"sha": "c"}}"#.to_owned());
+        let (reference, metadata) = previous(&Store { label: label.clone(), ..STORE }, "app");
+        assert_eq!((reference.as_deref(), metadata.config.sha.as_str()), (Some("app@id"), "c"));
+        let absent = (Some(String::new()), LayersMetadata::default());
+        assert_eq!(previous(&Store { label: label.clone(), ..STORE }, "gone"), absent);
+        assert_eq!(previous(&Store { label, complete: false, ..STORE }, "app"), absent);
+        for broken in ["{", r#"{"buildpacks": "none"}"#] {
+            assert_eq!(previous(&Store { label: Some(broken.into()), ..STORE }, "app"), absent, "{broken}");
+        }
+        for empty in [None, Some(String::new())] {
+            let (reference, metadata) = previous(&Store { label: empty, ..STORE }, "app");
+            assert_eq!((reference.as_deref(), metadata), (Some("app@id"), LayersMetadata::default()));
+        }
+    }
+
+    #[test]
+    fn target_data_of_the_run_image_are_written_since_0_12() {
+        for minor in 7..=15 {
+            let run_image = run(&STORE, Path::new("/nowhere"), minor, "gone", Some("app")).unwrap().run_image.unwrap();
+            assert_eq!(run_image.reference, "app@id");
+            assert_eq!(
+                (run_image.image.as_str(), run_image.target.is_some()),
+                if minor < 12 { ("", false) } else { ("app", true) }
+            );
+        }
+        let absent = run(&STORE, Path::new("/nowhere"), 15, "gone", Some("none")).unwrap().run_image.unwrap();
+        assert_eq!((absent.reference.as_str(), absent.image.as_str()), ("", "none"));
+        assert_eq!(absent.target.unwrap().os, "linux");
+        let error = run(&Store { os: "", ..STORE }, Path::new("/nowhere"), 15, "gone", Some("app")).unwrap_err();
+        assert_eq!(error.to_string(), "failed to find OS in run image config");
+    }
+
+    #[test]
+    fn the_sbom_layer_comes_back_and_must_be_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let label = |sha: &str| Some(format!(r#"{{"sbom": {{"sha": "{sha}"}}}}"#));
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        let name = format!("{}/sbom/launch/a/sbom.cdx.json", temp.path().display());
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_mode(0o644);
+        header.set_size(0);
+        header.set_cksum();
+        tar.append(&header, std::io::empty()).unwrap();
+        let store = Store { label: label(SBOM), layer: tar.into_inner().unwrap(), ..STORE };
+        run(&store, temp.path(), 7, "app", None).unwrap();
+        assert!(!temp.path().join("sbom").exists());
+        run(&store, temp.path(), 8, "app", None).unwrap();
+        assert!(temp.path().join("sbom/launch/a/sbom.cdx.json").is_file());
+        let other = SBOM.replace("aaaa", "bbbb");
+        let error = run(&Store { label: label(&other), ..STORE }, temp.path(), 8, "app", None).unwrap_err();
+        let want = format!("retrieving launch SBOM layer: failed to find layer with diff ID {other:?}");
+        assert_eq!(error.to_string(), want);
+        run(&Store { label: label(""), ..STORE }, temp.path(), 8, "app", None).unwrap();
+    }
+}
