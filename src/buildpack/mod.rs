@@ -2,5 +2,6 @@
 
 pub mod descriptor;
 pub mod detect;
+pub mod ids;
 pub mod program;
 pub mod store;

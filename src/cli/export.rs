@@ -15,7 +15,7 @@ use crate::data::project::ProjectMetadata;
 use crate::data::run::{RunImageForExport, RunToml, StackToml};
 use crate::error::{Context, Error, Failure, Result};
 use crate::image::time::rfc3339;
-use crate::image::{Image, ImageStore};
+use crate::image::{Image, ImageReference, ImageStore};
 use crate::phase::export::{self, ExtendedRunImage, Inputs};
 use crate::phase::run_image;
 
@@ -60,13 +60,19 @@ fn inputs(session: &Session<'_>) -> Result<(Images, Analyzed)> {
     let mut images = Images::of(session)?;
     images.refuse_run(session)?;
     let analyzed = Analyzed::read(&session.flags.path("analyzed"))?;
-    images.run = match &analyzed.run_image {
+    images.run.clear();
+    let run_image = match &analyzed.run_image {
         Some(run_image) if !run_image.reference.is_empty() => run_image.reference.clone(),
         _ => bail!("run image not found in analyzed metadata"),
     };
     session.warn_without_cache();
     session.warn_launch_cache();
     images.check(session.flags.boolean("daemon"))?;
+    // In a layout directory it is a path.
+    if !session.flags.boolean("layout") {
+        ImageReference::parse(&run_image)?;
+    }
+    images.run = run_image;
     Ok((images, analyzed))
 }
 
@@ -91,7 +97,7 @@ pub struct Given<'a> {
 /// Exports the image, writes the report, then the cache.
 pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
     let (flags, api) = (session.flags, session.api);
-    let project = ProjectMetadata::read(&flags.path("project-metadata")).context("failed to read project metadata")?;
+    let project = ProjectMetadata::read(&flags.path("project-metadata"))?;
     let extended = extended(session, given.analyzed)?;
     let run_image = match given.run_image {
         Some(image) => image,
@@ -102,7 +108,7 @@ pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
         None => open_previous(given.analyzed, given.store)?,
     };
     if flags.boolean("layout") {
-        let name = flags.path("layout-dir").join(crate::image::ImageReference::parse(&given.images.output)?.layout_path());
+        let name = flags.path("layout-dir").join(ImageReference::parse(&given.images.output)?.layout_path());
         info!("Using app image: {}", name.display());
     }
     let layers_dir = flags.path("layers");

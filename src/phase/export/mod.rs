@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use tracing::{debug, debug_span, info, warn};
 
+use crate::buildpack::ids;
 use crate::cache::{Cache, CacheWriter};
 use crate::data::cache_metadata::CacheMetadata;
 use crate::data::layers_metadata::{RunImageForRebase, Stack};
@@ -66,6 +67,7 @@ pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Ca
     if inputs.api.has_lifecycle_sbom() {
         sbom::copy(inputs.layers_dir, inputs.launcher_sbom).context("failed to copy buildpacksio SBOMs")?;
     }
+    ids::check_directories(&inputs.group.group)?;
     let process = entrypoint::default_process(inputs.process_type, inputs.build)?;
     let buildpacks = read_layers(inputs)?;
     let report_bom = report::legacy_bom(inputs.api, &buildpacks)?;

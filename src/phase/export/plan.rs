@@ -208,3 +208,7 @@ fn process_types(known: &Known<'_>) -> Result<Option<PlannedLayer>> {
         created_by: super::history::PROCESS_TYPES.into(),
     }))
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
