@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::{DiffId, Image, ImageStore};
 use crate::layers::extract;
 
+use super::labels::LIFECYCLE_METADATA;
 use super::run_image::target_of;
 
 /// What the phase is asked to do.
@@ -80,20 +81,17 @@ fn previous(inputs: &Inputs<'_>, images: &Images) -> Result<(LayersMetadata, Str
         info!("Ignoring image {:?} because it was corrupt", inputs.images.display_name(name));
         return Ok(Default::default());
     }
-    match image.config.label(LIFECYCLE_METADATA_LABEL).filter(|label| !label.is_empty()) {
+    match image.config.label(LIFECYCLE_METADATA).filter(|label| !label.is_empty()) {
         None => Ok((LayersMetadata::default(), reference)),
         Some(label) => match LayersMetadata::from_json(label) {
             Ok(metadata) => Ok((metadata, reference)),
             Err(error) => {
-                debug!("Ignoring label '{LIFECYCLE_METADATA_LABEL}' of the previous image: {error}");
+                debug!("Ignoring label '{LIFECYCLE_METADATA}' of the previous image: {error}");
                 Ok(Default::default())
             }
         },
     }
 }
-
-/// platform.md, "io.buildpacks.lifecycle.metadata (JSON)".
-pub const LIFECYCLE_METADATA_LABEL: &str = "io.buildpacks.lifecycle.metadata";
 
 fn identifier(inputs: &Inputs<'_>, name: &str, image: Option<&Image>) -> String {
     match image {
@@ -155,7 +153,7 @@ mod tests {
 
     impl ImageStore for Store {
         fn open(&self, name: &str) -> Result<Option<Arc<Image>>> {
-            let labels = self.label.iter().map(|l| (LIFECYCLE_METADATA_LABEL, l)).collect::<std::collections::BTreeMap<_, _>>();
+            let labels = self.label.iter().map(|l| (LIFECYCLE_METADATA, l)).collect::<std::collections::BTreeMap<_, _>>();
             let json = serde_json::json!({
                 "os": self.os, "architecture": "amd64", "rootfs": {"diff_ids": [SBOM]}, "config": {"Labels": labels},
             });

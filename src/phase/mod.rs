@@ -16,5 +16,3 @@ pub mod restore;
 pub mod run_image;
 #[cfg(feature = "lifecycle")]
 pub mod saving;
-#[cfg(feature = "lifecycle")]
-pub mod target;

@@ -8,7 +8,7 @@ use crate::data::target::TargetMetadata;
 use crate::error::{Context, Error, Result};
 use crate::image::Image;
 use crate::phase::labels;
-use crate::phase::target;
+use crate::phase::run_image::target_of;
 
 const REBASABLE: &str = "io.buildpacks.rebasable";
 const STACK_ID: &str = "io.buildpacks.stack.id";
@@ -28,7 +28,7 @@ pub fn target(app: &Image, run_image: &Image, force: bool) -> Result<()> {
     if app.config.label(REBASABLE) == Some("false") {
         found("app image is not marked as rebasable".into())?;
     }
-    let (old, new) = (target::of_image(&app.config), target::of_image(&run_image.config));
+    let (old, new) = (target_of(Some(&app.config)), target_of(Some(&run_image.config)));
     if !satisfied(&new, &old) {
         let (new, old) = (new.to_json()?, old.to_json()?);
         found(format!("unable to satisfy target os/arch constraints; new run image: {new}, old run image: {old}"))?;
