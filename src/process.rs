@@ -7,6 +7,8 @@ pub mod children;
 #[cfg(feature = "lifecycle")]
 pub mod signals;
 #[cfg(feature = "lifecycle")]
+pub mod temporary;
+#[cfg(feature = "lifecycle")]
 pub mod user;
 
 use std::collections::BTreeMap;

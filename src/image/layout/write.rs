@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::REF_NAME;
 use super::read::blob_path;
@@ -23,6 +22,7 @@ use crate::layers::compression::Compression;
 use crate::layers::pipeline::compress_layer;
 use crate::layers::sink::{BlobSink, Chunk};
 use crate::layers::source::LayerSource;
+use crate::process::temporary::TemporaryDirectory;
 
 #[derive(Debug)]
 pub(super) struct LayoutWriter {
@@ -31,7 +31,7 @@ pub(super) struct LayoutWriter {
     ref_name: Option<String>,
     compression: Compression,
     /// Holds the new blobs until the commit; removed on drop.
-    staging: Arc<TempDir>,
+    staging: Arc<TemporaryDirectory>,
     /// Number of the next staged file.
     next: AtomicU64,
 }
@@ -132,7 +132,7 @@ impl ImageWriter for LayoutWriter {
 }
 
 /// A directory of our own in the nearest existing ancestor of `target`, so that moving is renaming.
-fn staging_dir(target: &Path) -> Result<TempDir> {
+fn staging_dir(target: &Path) -> Result<TemporaryDirectory> {
     let mut parent = target;
     while !parent.is_dir() {
         parent = match parent.parent() {
@@ -140,7 +140,7 @@ fn staging_dir(target: &Path) -> Result<TempDir> {
             _ => Path::new("."),
         };
     }
-    tempfile::Builder::new().prefix(".lifecycle-").tempdir_in(parent).map_err(|e| Error::io("mkdir", parent, &e))
+    TemporaryDirectory::within(parent, ".lifecycle-")
 }
 
 fn index(draft: &ImageDraft, encoded: &Encoded) -> Vec<u8> {
@@ -193,13 +193,13 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 
 /// A blob on its way into the staging directory, where it gets its digest for a name.
 struct FileSink {
-    staging: Arc<TempDir>,
+    staging: Arc<TemporaryDirectory>,
     path: PathBuf,
     file: Option<File>,
 }
 
 impl FileSink {
-    fn new(staging: Arc<TempDir>, number: u64) -> Result<Self> {
+    fn new(staging: Arc<TemporaryDirectory>, number: u64) -> Result<Self> {
         let path = staging.path().join(format!("blob-{number}"));
         let file =
             File::options().write(true).create_new(true).mode(0o666).open(&path).map_err(|e| Error::io("create", &path, &e))?;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
-use tempfile::TempDir;
 
 use super::merge::merge;
 use crate::error::{Error, Result};
+use crate::process::temporary::TemporaryDirectory;
 
 /// What the layer's topmost entry is called while it is staged.
 const ROOT: &[u8] = b"layer";
@@ -25,7 +25,7 @@ pub(super) struct Stage {
     /// Directories above that the tar knows, top-down, with their modes.
     ancestors: Vec<(Vec<Vec<u8>>, u32)>,
     /// Beside the layer's place, made with the first entry: renaming from there works.
-    directory: Option<(TempDir, OwnedFd)>,
+    directory: Option<(TemporaryDirectory, OwnedFd)>,
     /// The directories that lead to where the last entry was written.
     open: Vec<(Vec<u8>, OwnedFd)>,
     /// Directories in which their owner cannot work: they get their modes at the end.
@@ -75,10 +75,7 @@ impl Stage {
                 .map(|n| self.path_of(&self.place[..n]))
                 .find(|p| p.is_dir())
                 .unwrap_or_else(|| PathBuf::from("/"));
-            let directory = tempfile::Builder::new()
-                .prefix(".restoring-")
-                .tempdir_in(&existing)
-                .map_err(|e| Error::io("mkdir", existing.join(".restoring-"), &e))?;
+            let directory = TemporaryDirectory::within(&existing, ".restoring-")?;
             let fd = rustix::fs::open(directory.path(), DIRECTORY, Mode::empty())
                 .map_err(|e| Error::io("open", directory.path(), &e.into()))?;
             self.directory = Some((directory, fd));
