@@ -22,6 +22,7 @@ use crate::phase::run_image;
 use super::fail::Fail;
 use super::inputs::Images;
 use super::session::{self, Session};
+use super::stores::Stores;
 
 pub fn run(session: &Session<'_>) -> Result<()> {
     let flags = session.flags;
@@ -31,7 +32,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     }
     let mut names = images.in_registries(flags.boolean("daemon"));
     names.extend(analyzed.previous_image.as_deref().filter(|name| !name.is_empty()));
-    let store = session.image_store(&names)?;
+    let stores = Stores::open(session, &names).failed_to("resolve keychain")?;
     let volumes = ["cache-dir", "launch-cache"].map(|name| flags.path(name));
     session.become_user(&volumes.each_ref().map(PathBuf::as_path))?;
 
@@ -47,7 +48,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
         images: &images,
         group: &group,
         analyzed: &analyzed,
-        store: store.as_ref(),
+        store: stores.images.as_ref(),
         cache: cache.as_deref(),
         build: None,
         run_image: None,

@@ -14,6 +14,7 @@ use crate::phase::run_image;
 use super::fail::Fail;
 use super::inputs::Images;
 use super::session::{self, Session};
+use super::stores::Stores;
 
 pub fn run(session: &Session<'_>) -> Result<()> {
     let flags = session.flags;
@@ -21,10 +22,11 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     if flags.boolean("layout") {
         session.guard_experimental(session::LAYOUT)?;
     }
-    let store = session.image_store(&images.in_registries(flags.boolean("daemon")))?;
-    let app = open_app(&images, store.as_ref()).failed_to_with("set app image", Failure::Rebase)?;
+    let stores = Stores::open(session, &images.in_registries(flags.boolean("daemon"))).failed_to("resolve keychain")?;
+    let store = stores.images.as_ref();
+    let app = open_app(&images, store).failed_to_with("set app image", Failure::Rebase)?;
     if images.run.is_empty() {
-        images.run = select_run_image(session, &app, &images, store.as_ref()).failed_to_with("set app image", Failure::Rebase)?;
+        images.run = select_run_image(session, &app, &images, &stores).failed_to_with("set app image", Failure::Rebase)?;
     }
     session.become_user(&[])?;
 
@@ -40,7 +42,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
         names: &names,
         report_run_image: flags.boolean("report-run-image"),
     };
-    let report = rebase::rebase(&inputs, store.as_ref()).failed_to_with("rebase", Failure::Rebase)?;
+    let report = rebase::rebase(&inputs, store).failed_to_with("rebase", Failure::Rebase)?;
     report.write(&flags.path("report")).failed_to_with("write rebase report", Failure::Rebase)
 }
 
@@ -61,7 +63,7 @@ fn open_app(images: &Images, store: &dyn ImageStore) -> Result<Arc<Image>> {
 }
 
 /// The run image that the app image names, or its mirror that is nearest to the output.
-fn select_run_image(session: &Session<'_>, app: &Image, images: &Images, store: &dyn ImageStore) -> Result<String> {
+fn select_run_image(session: &Session<'_>, app: &Image, images: &Images, stores: &Stores) -> Result<String> {
     let metadata = match app.config.label(LIFECYCLE_METADATA).filter(|label| !label.is_empty()) {
         Some(label) => LayersMetadata::from_json(label).with_context(|| labels::cannot_read(LIFECYCLE_METADATA))?,
         None => LayersMetadata::default(),
@@ -74,5 +76,5 @@ fn select_run_image(session: &Session<'_>, app: &Image, images: &Images, store: 
         _ => bail!("failed to parse arguments: -run-image is required when there is no run image metadata available"),
     };
     let registry = ImageReference::parse(&images.output)?.registry;
-    run_image::select(&registry, &run_image, &|name| store.open(name).is_ok())
+    run_image::select(&registry, &run_image, &|name| stores.accessible(name))
 }

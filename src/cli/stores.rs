@@ -1,4 +1,4 @@
-//! Which store a command's images are in, from the flags.
+//! Which stores a command's images are in, from the flags.
 
 use std::sync::Arc;
 
@@ -10,19 +10,34 @@ use crate::layers::compression::Compression;
 
 use super::session::Session;
 
-impl Session<'_> {
-    /// The store of the run image, the previous image and the app image: a layout directory, a daemon, or the registries of
-    /// their names. To be called before [`Session::become_user`], because credentials and sockets may be root's. `images` are
-    /// the names that credentials may be needed for.
-    pub fn image_store(&self, images: &[&str]) -> Result<Arc<dyn ImageStore>> {
+/// The stores of one command.
+#[allow(missing_debug_implementations, reason = "a store has none")]
+pub struct Stores {
+    /// Of the run image, the previous image and the app image: a layout directory, a daemon, or the registries of their
+    /// names.
+    pub images: Arc<dyn ImageStore>,
+}
+
+impl Stores {
+    /// Opens the stores that the flags ask for. To be called before [`Session::become_user`], because credentials and sockets
+    /// may be root's. `images` are the names that credentials may be needed for.
+    pub fn open(session: &Session<'_>, images: &[&str]) -> Result<Self> {
         let _ = images;
-        let compression = Compression::parse(self.flags.text("compression")).unwrap_or_default();
-        if self.flags.boolean("layout") {
-            return Ok(Arc::new(LayoutStore::new(self.flags.path("layout-dir"), Platform::host(), compression)));
+        let flags = session.flags;
+        let compression = Compression::parse(flags.text("compression")).unwrap_or_default();
+        if flags.boolean("layout") {
+            let images = Arc::new(LayoutStore::new(flags.path("layout-dir"), Platform::host(), compression));
+            return Ok(Self { images });
         }
-        if self.flags.boolean("daemon") {
+        if flags.boolean("daemon") {
             bail!("docker daemons are not supported yet");
         }
         bail!("registries are not supported yet")
+    }
+
+    /// Whether the image may be read; one that does not exist may be. Daemons and layout directories are not asked.
+    pub fn accessible(&self, name: &str) -> bool {
+        let _ = name;
+        true
     }
 }
