@@ -127,8 +127,8 @@ impl From<io::Error> for Error {
 /// `No such file or directory (os error 2)` → `no such file or directory`.
 fn io_text(error: &io::Error) -> String {
     let text = error.to_string();
-    let Some(code) = error.raw_os_error() else { return text };
-    let text = text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text);
+    // What wraps the system's error adds its own words behind it, such as the path that is named already.
+    let Some((text, _)) = text.split_once(" (os error ") else { return text };
     let mut chars = text.chars();
     chars.next().map(|c| c.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
