@@ -24,40 +24,69 @@ pub struct Inputs<'a> {
     pub layers_dir: &'a Path,
     /// Where the previous image and the run image are.
     pub images: &'a dyn ImageStore,
+    /// Whether that is a registry, where access is a matter of its own.
+    pub in_registry: bool,
     pub previous_image: Option<&'a str>,
     pub run_image: Option<&'a str>,
+    /// Images that the build will write to registries, in the order in which they are complained about.
+    pub written: &'a [&'a str],
+    /// Makes sure that an image may be written to its registry.
+    pub check_write: &'a (dyn Fn(&str) -> Result<()> + Sync),
     /// Whether the SBOM of the previous image comes back, for buildpacks that reuse their layers.
     pub restore_sbom: bool,
 }
 
-/// The images that the phase reads.
+/// The images that the phase reads; the creator goes on with them.
 #[derive(Clone, Debug, Default)]
-pub struct Images {
+pub struct Opened {
     pub previous: Option<Arc<Image>>,
     pub run: Option<Arc<Image>>,
 }
 
-impl Images {
-    /// Opens both images at once: each costs a registry several round trips.
+impl Opened {
+    /// Opens both images and makes sure that the others may be written, all at once: each costs several round trips.
     ///
     /// # Errors
-    /// An image cannot be read; absent ones are no error.
+    /// An image cannot be read or may not be written; one that does not exist is no error.
     pub fn open(inputs: &Inputs<'_>) -> Result<Self> {
-        let open = |name: Option<&str>| name.map_or(Ok(None), |name| inputs.images.open(name));
         std::thread::scope(|scope| {
-            let run = scope.spawn(|| open(inputs.run_image).context("getting run image"));
-            let previous = open(inputs.previous_image).context("getting previous image")?;
-            let run = run.join().unwrap_or_else(|_| Err(Error::new("getting run image: a thread ended")))?;
-            Ok(Self { previous, run })
+            let run = scope.spawn(|| open(inputs, "run", inputs.run_image));
+            let written: Vec<_> = inputs.written.iter().map(|name| scope.spawn(|| check_write(inputs, name))).collect();
+            let previous = open(inputs, "previous", inputs.previous_image);
+            let run = join(run);
+            let written: Vec<_> = written.into_iter().map(join).collect();
+            let opened = Self { previous: previous?, run: run? };
+            written.into_iter().collect::<Result<()>>()?;
+            Ok(opened)
         })
     }
+}
+
+fn join<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| Err(Error::new("a thread ended early")))
+}
+
+fn open(inputs: &Inputs<'_>, what: &str, name: Option<&str>) -> Result<Option<Arc<Image>>> {
+    let Some(name) = name else { return Ok(None) };
+    let opened = inputs.images.open(name);
+    if inputs.in_registry {
+        let act = format!("failed to ensure registry read access to {name}");
+        opened.context(act).context("validating registry read access")
+    } else {
+        opened.with_context(|| format!("getting {what} image"))
+    }
+}
+
+fn check_write(inputs: &Inputs<'_>, name: &str) -> Result<()> {
+    let act = format!("failed to ensure registry read/write access to {name}");
+    (inputs.check_write)(name).context(act).context("validating registry write access")
 }
 
 /// Runs the phase.
 ///
 /// # Errors
 /// The previous image's SBOM cannot be restored; the run image has no operating system.
-pub fn analyze(inputs: &Inputs<'_>, images: &Images) -> Result<Analyzed> {
+pub fn analyze(inputs: &Inputs<'_>, images: &Opened) -> Result<Analyzed> {
     let _span = tracing::info_span!("phase", name = "analyze").entered();
     let (metadata, previous_reference) = previous(inputs, images)?;
     if inputs.restore_sbom && inputs.api.has_sbom() {
@@ -73,7 +102,7 @@ pub fn analyze(inputs: &Inputs<'_>, images: &Images) -> Result<Analyzed> {
 }
 
 /// The previous image's metadata and identifier. An image that lost blobs, or whose label cannot be read, counts as absent.
-fn previous(inputs: &Inputs<'_>, images: &Images) -> Result<(LayersMetadata, String)> {
+fn previous(inputs: &Inputs<'_>, images: &Opened) -> Result<(LayersMetadata, String)> {
     let Some(name) = inputs.previous_image else { return Ok(Default::default()) };
     let reference = identifier(inputs, name, images.previous.as_deref());
     let Some(image) = &images.previous else { return Ok(Default::default()) };
@@ -182,11 +211,14 @@ mod tests {
             api: PlatformApi::supported(ApiVersion::new(0, minor)).unwrap(),
             layers_dir,
             images: store,
+            in_registry: false,
             previous_image: Some(previous),
             run_image,
+            written: &[],
+            check_write: &|_| Ok(()),
             restore_sbom: true,
         };
-        analyze(&inputs, &Images::open(&inputs)?)
+        analyze(&inputs, &Opened::open(&inputs)?)
     }
 
     fn previous(store: &Store, name: &str) -> (Option<String>, LayersMetadata) {
@@ -250,5 +282,43 @@ mod tests {
         let want = format!("retrieving launch SBOM layer: failed to find layer with diff ID {other:?}");
         assert_eq!(error.to_string(), want);
         run(&Store { label: label(""), ..STORE }, temp.path(), 8, "app", None).unwrap();
+    }
+
+    #[test]
+    fn access_is_checked_in_the_order_of_the_complaints() {
+        struct Closed;
+        impl ImageStore for Closed {
+            fn open(&self, name: &str) -> Result<Option<Arc<Image>>> {
+                if name.starts_with("closed") { bail!("401 for {name}") } else { Ok(None) }
+            }
+            fn read_layer(&self, _: &Image, _: &DiffId) -> Result<Box<dyn Read + Send>> {
+                bail!("is closed")
+            }
+            fn writer(&self, _: &[String], _: Option<&Image>) -> Result<Box<dyn ImageWriter>> {
+                bail!("is closed")
+            }
+        }
+        let open = |previous, run, written: &[&str]| {
+            let inputs = Inputs {
+                api: PlatformApi::latest(),
+                layers_dir: Path::new("/nowhere"),
+                images: &Closed,
+                in_registry: true,
+                previous_image: Some(previous),
+                run_image: Some(run),
+                written,
+                check_write: &|name| if name.starts_with("ro") { bail!("401 for {name}") } else { Ok(()) },
+                restore_sbom: false,
+            };
+            Opened::open(&inputs).map(|_| ()).map_err(|e| e.to_string())
+        };
+        let read = |name| {
+            Err(format!("validating registry read access: failed to ensure registry read access to {name}: 401 for {name}"))
+        };
+        assert_eq!(open("closed1", "closed2", &["ro"]), read("closed1"));
+        assert_eq!(open("open", "closed2", &["ro"]), read("closed2"));
+        let want = "validating registry write access: failed to ensure registry read/write access to ro1: 401 for ro1";
+        assert_eq!(open("open", "open", &["rw", "ro1", "ro2"]), Err(want.into()));
+        assert_eq!(open("open", "open", &["rw"]), Ok(()));
     }
 }
