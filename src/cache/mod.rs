@@ -1,11 +1,19 @@
 //! Caches: a directory (volume), an image, and the launch cache of a daemon. **A cache never fails a build.**
 
+pub mod image;
+pub mod launch;
+pub mod volume;
+
 use std::io::{Read, Write};
 
 use crate::data::cache_metadata::CacheMetadata;
 use crate::error::Result;
 use crate::image::{DiffId, LayerBlob};
 use crate::layers::source::LayerSource;
+
+pub use image::ImageCache;
+pub use launch::LaunchCache;
+pub use volume::VolumeCache;
 
 /// What an earlier build left.
 pub trait Cache: Send + Sync {

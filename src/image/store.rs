@@ -67,6 +67,14 @@ pub trait ImageStore: Send + Sync {
     /// The layer's uncompressed tar, verified against `diff_id` at its end: a wrong byte ends in an error of the reader.
     fn read_layer(&self, image: &Image, diff_id: &DiffId) -> Result<Box<dyn Read + Send>>;
 
+    /// Removes the image's manifest; its blobs are the store's affair.
+    ///
+    /// # Errors
+    /// If the store cannot or must not.
+    fn delete(&self, image: &Image) -> Result<()> {
+        crate::bail!("{}: this store deletes no images", image.name)
+    }
+
     /// Starts to write an image that will have these names; the first is the main one. `base` decides media family and
     /// platform.
     fn writer(&self, names: &[String], base: Option<&Image>) -> Result<Box<dyn ImageWriter>>;

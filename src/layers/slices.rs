@@ -49,6 +49,11 @@ impl fmt::Debug for Slice {
 }
 
 impl Slice {
+    /// No entry at all: the layer's tar is two blocks of zeros.
+    pub fn empty() -> Self {
+        Self { tree: Arc::new(AppTree { names: Vec::new(), nodes: Vec::new() }), selected: Arc::new([]) }
+    }
+
     pub fn is_empty(&self) -> bool {
         !self.selected.contains(&true)
     }

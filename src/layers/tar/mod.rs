@@ -4,6 +4,7 @@ pub mod extension;
 pub mod header;
 pub mod out;
 pub mod special;
+pub mod tee;
 pub mod walk;
 
 /// 1980-01-01T00:00:01Z, the modification time of every entry. SOURCE_DATE_EPOCH does not touch it.

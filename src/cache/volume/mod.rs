@@ -1,0 +1,128 @@
+//! A cache in a directory (a volume), laid out as the reference's, so that either can go on with the other's:
+//!
+//! ```text
+//! committed/<diffID>.tar                                 plain layer tars
+//! committed/io.buildpacks.lifecycle.cache.metadata       which layer is whose
+//! committed/.verified                                    ours: tars that are known to be whole, see [`verified`]
+//! staging/                                               the next `committed`, while a build writes it
+//! committed-backup/                                      the last `committed`, for a moment
+//! ```
+//!
+//! `staging` takes the place of `committed` in one step. A process that is killed leaves the old or the new cache. Of two
+//! builds that want to write at the same time one waits a little and then goes without.
+
+mod commit;
+mod lock;
+mod verified;
+mod writer;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+use super::{Cache, CacheWriter};
+use crate::data::cache_metadata::CacheMetadata;
+use crate::error::{Error, Result};
+use crate::image::DiffId;
+use crate::layers::verify::Verified;
+
+pub use writer::{VolumeStage, VolumeWriter};
+
+const METADATA: &str = "io.buildpacks.lifecycle.cache.metadata";
+const COMMITTED: &str = "committed";
+const STAGING: &str = "staging";
+const BACKUP: &str = "committed-backup";
+
+/// A directory with layers of earlier builds.
+#[derive(Clone, Debug)]
+pub struct VolumeCache {
+    dir: PathBuf,
+}
+
+impl VolumeCache {
+    /// # Errors
+    /// If there is no such directory. One that cannot be written to is no error: the next build will find an old cache.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let stat = std::fs::metadata(dir).map_err(|e| Error::io("stat", dir, &e))?;
+        if !stat.is_dir() {
+            return Err(Error::io("open", dir, &io::Error::from_raw_os_error(rustix::io::Errno::NOTDIR.raw_os_error())));
+        }
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// The layers of the last finished build. An interrupted exchange may have left them under their other name.
+    fn committed(&self) -> PathBuf {
+        let committed = self.dir.join(COMMITTED);
+        let backup = self.dir.join(BACKUP);
+        if !committed.exists() && backup.is_dir() { backup } else { committed }
+    }
+
+    fn layer_path(&self, diff_id: &DiffId) -> PathBuf {
+        self.committed().join(tar_name(diff_id))
+    }
+
+    /// # Errors
+    /// If the cache has no such layer, or it cannot be read.
+    fn open_layer(&self, diff_id: &DiffId) -> Result<File> {
+        let path = self.layer_path(diff_id);
+        File::open(&path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::new(format!("failed to find cache layer with SHA '{diff_id}'")),
+            io::ErrorKind::PermissionDenied => {
+                Error::new(format!("failed to read cache layer with SHA '{diff_id}' due to insufficient permissions"))
+            }
+            _ => Error::io("open", &path, &e),
+        })
+    }
+
+    /// Whether the cache has a file for this layer.
+    pub fn has_layer(&self, diff_id: &DiffId) -> bool {
+        self.layer_path(diff_id).is_file()
+    }
+
+    /// Starts the next state of the cache.
+    ///
+    /// # Errors
+    /// If the directory cannot be written to, or another build is writing to it.
+    pub fn start(&self) -> Result<VolumeWriter> {
+        VolumeWriter::new(self.clone())
+    }
+}
+
+impl Cache for VolumeCache {
+    fn name(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    fn metadata(&self) -> Result<CacheMetadata> {
+        let path = self.committed().join(METADATA);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(CacheMetadata::default()),
+            Err(e) => {
+                warn!("Ignoring the cache's metadata: {}", Error::io("open", &path, &e));
+                return Ok(CacheMetadata::default());
+            }
+        };
+        Ok(CacheMetadata::from_json(&text).unwrap_or_else(|error| {
+            warn!("Ignoring the cache's metadata: {}: {error}", path.display());
+            CacheMetadata::default()
+        }))
+    }
+
+    fn read_layer(&self, diff_id: &DiffId) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Verified::new(self.open_layer(diff_id)?, diff_id.clone())))
+    }
+
+    fn writer(&self) -> Result<Box<dyn CacheWriter>> {
+        Ok(Box::new(self.start()?))
+    }
+}
+
+fn tar_name(diff_id: &DiffId) -> String {
+    format!("{diff_id}.tar")
+}
+
+#[cfg(test)]
+mod tests;
