@@ -39,6 +39,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
         force: flags.boolean("force"),
         app: &app,
         run_image: &run_image,
+        run_image_name: &images.run,
         names: &names,
         report_run_image: flags.boolean("report-run-image"),
     };

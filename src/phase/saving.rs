@@ -16,7 +16,7 @@ pub fn save(writer: Box<dyn ImageWriter>, draft: &ImageDraft) -> Result<ImageRep
     let id = match (&saved.image_id, &saved.digest) {
         (Some(id), _) => id.get(..12).unwrap_or(id),
         (None, Some(digest)) => digest.as_str(),
-        (None, None) => "",
+        (None, None) => &saved.identifier,
     };
     info!("*** Images ({id}):");
     for name in &saved.names {

@@ -25,8 +25,9 @@ pub struct Inputs<'a> {
     /// Findings that would keep an image from being rebased are only warnings.
     pub force: bool,
     pub app: &'a Arc<Image>,
-    /// The new run image, under the name that the platform gave.
     pub run_image: &'a Arc<Image>,
+    /// What the platform calls the new run image.
+    pub run_image_name: &'a str,
     /// Names of the rebased image, the main one first.
     pub names: &'a [String],
     /// `CNB_REPORT_RUN_IMAGE`.
@@ -66,7 +67,7 @@ pub fn rebase(inputs: &Inputs<'_>, store: &dyn ImageStore) -> Result<Report> {
     run.top_layer = top_layer.to_string();
     run.reference = run_image.identifier.clone();
     if inputs.api.has_run_toml() {
-        check_name(&mut metadata, &run_image.name, inputs.force)?;
+        check_name(&mut metadata, inputs.run_image_name, inputs.force)?;
     }
     draft.set_label(LIFECYCLE_METADATA, &metadata.to_json().context("marshall metadata")?);
     sync_labels(&mut draft, run_image, inputs.api);
@@ -134,3 +135,6 @@ fn sync_labels(draft: &mut ImageDraft, run_image: &Image, api: PlatformApi) {
         draft.set_label(name, value);
     }
 }
+
+#[cfg(test)]
+mod tests;
