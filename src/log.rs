@@ -178,15 +178,18 @@ mod tests {
 
     #[test]
     fn captures_what_one_thread_logs_and_nothing_of_others() {
-        start(false);
-        let (result, entries) = capture(|| {
+        let console = tracing::Dispatch::new(tracing_subscriber::registry().with(Console));
+        let elsewhere = console.clone();
+        let work = || {
             tracing::debug!(bytes = 3, "first {}", 1);
-            std::thread::spawn(|| tracing::debug!("elsewhere")).join().ok();
+            let other = move || tracing::dispatcher::with_default(&elsewhere, || tracing::debug!("elsewhere"));
+            std::thread::spawn(other).join().unwrap();
             let (_, inner) = capture(|| tracing::info!("inner"));
             assert_eq!(inner, [Entry { level: Level::Info, message: "inner".into() }]);
             tracing::warn!("second");
             7
-        });
+        };
+        let (result, entries) = tracing::dispatcher::with_default(&console, || capture(work));
         assert_eq!(result, 7);
         let wanted =
             [Entry { level: Level::Debug, message: "first 1".into() }, Entry { level: Level::Warn, message: "second".into() }];

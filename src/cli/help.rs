@@ -89,7 +89,7 @@ fn argument(command: Command, input: &'static Input) -> Arg {
 }
 
 fn description(command: Command, input: &Input) -> String {
-    let mut text = input.help.to_owned();
+    let mut text = meaning(input);
     if !input.default.is_empty() {
         text.push_str(&format!(" [default: {}]", input.default));
     }
@@ -100,6 +100,13 @@ fn description(command: Command, input: &Input) -> String {
         text.push_str(&format!(" [Platform API {range}]"));
     }
     text
+}
+
+fn meaning(input: &Input) -> String {
+    match input.kind {
+        Kind::Checked { good, .. } => format!("{}: {}", input.help, good.replace('`', "")),
+        _ => input.help.to_owned(),
+    }
 }
 
 /// Which Platform APIs know the flag; `None` if all do, or none.
@@ -119,7 +126,7 @@ fn after(command: Command, api: PlatformApi) -> String {
     for input in INPUTS.iter().filter(|input| input.variable_of.contains(&command)) {
         let heading = if text.is_empty() { "Only by variable:\n" } else { "" };
         let default = if input.default.is_empty() { String::new() } else { format!(" [default: {}]", input.default) };
-        text.push_str(&format!("{heading}  {}\n          {}{default}\n", input.variables.join(", "), input.help));
+        text.push_str(&format!("{heading}  {}\n          {}{default}\n", input.variables.join(", "), meaning(input)));
     }
     text.push_str(&format!("\nThese are the flags of Platform API {api} (CNB_PLATFORM_API)."));
     text

@@ -17,6 +17,8 @@ mod help;
 mod normalise;
 mod parser;
 mod paths;
+#[cfg(test)]
+mod reference_page;
 mod stores;
 mod table;
 

@@ -362,7 +362,7 @@ pub const INPUTS: &[Input] = &[
             "kind",
             Kind::Checked { good: "`build` or `run`", check: choices::is_extend_kind },
             Group::Build,
-            "kind of image to extend: build or run",
+            "kind of image to extend",
         )
     },
     Input {
@@ -387,7 +387,7 @@ pub const INPUTS: &[Input] = &[
                 check: choices::is_layer_protection,
             },
             Group::Build,
-            "what happens to changes in layers of earlier buildpacks: off, warn, error, enforce, enforce-strict, discard",
+            "what happens to changes in layers of earlier buildpacks",
         )
     },
     Input {
