@@ -1,13 +1,28 @@
 //! Which cache a command uses, from the flags.
 
-use crate::cache::Cache;
+use crate::cache::{Cache, ImageCache, VolumeCache};
 use crate::error::Result;
 
+use super::fail::Fail;
 use super::session::Session;
+use super::stores::Stores;
 
 impl Session<'_> {
     /// The cache image, else the cache directory, else none.
-    pub fn cache(&self) -> Result<Option<Box<dyn Cache>>> {
-        Ok(None)
+    ///
+    /// # Errors
+    /// If the cache directory does not exist.
+    pub fn cache(&self, stores: &Stores) -> Result<Option<Box<dyn Cache>>> {
+        let image = self.flags.text("cache-image");
+        if !image.is_empty() {
+            let store = stores.registry().failed_to("create image cache")?;
+            let deletes = !self.api.keeps_replaced_cache_image();
+            return Ok(Some(Box::new(ImageCache::open(store, image, deletes))));
+        }
+        if self.flags.text("cache-dir").is_empty() {
+            return Ok(None);
+        }
+        let volume = VolumeCache::open(&self.flags.path("cache-dir")).failed_to("create volume cache")?;
+        Ok(Some(Box::new(volume)))
     }
 }

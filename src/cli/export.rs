@@ -40,7 +40,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     for buildpack in &group.group {
         BuildpackApi::requested("Buildpack", &buildpack.to_string(), &buildpack.api)?;
     }
-    let cache = session.cache()?;
+    let cache = session.cache(&stores)?;
     if !session.api.has_extension_contexts() && is_filled(&flags.path("extended").join("run")) {
         session.guard_experimental(session::DOCKERFILES)?;
     }

@@ -35,6 +35,11 @@ impl Stores {
         bail!("registries are not supported yet")
     }
 
+    /// The registries, where a cache image is even if the other images are elsewhere.
+    pub fn registry(&self) -> Result<Arc<dyn ImageStore>> {
+        bail!("registries are not supported yet")
+    }
+
     /// Whether the image may be read; one that does not exist may be. Daemons and layout directories are not asked.
     pub fn accessible(&self, name: &str) -> bool {
         let _ = name;
