@@ -261,6 +261,11 @@ impl BuildpackApi {
         self.since(8)
     }
 
+    /// 0.8: processes may have a working directory.
+    pub fn has_process_working_dir(self) -> bool {
+        self.since(8)
+    }
+
     /// 0.9: a process command is an array, always direct, and its default arguments are overridable.
     pub fn command_is_array(self) -> bool {
         self.since(9)

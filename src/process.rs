@@ -4,6 +4,7 @@
 
 #[cfg(feature = "lifecycle")]
 pub mod children;
+pub mod exit;
 #[cfg(feature = "lifecycle")]
 pub mod signals;
 #[cfg(feature = "lifecycle")]

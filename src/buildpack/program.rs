@@ -2,7 +2,7 @@
 //! Lifecycle").
 
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 use super::descriptor::{Descriptor, ModuleKind};
 use crate::env::Env;
@@ -50,37 +50,5 @@ impl Surroundings {
         if module.api.has_exec_env() && !self.exec_env.is_empty() {
             command.env("CNB_EXEC_ENV", &self.exec_env);
         }
-    }
-}
-
-/// How a program ended, in the reference's words: `exit status 1`, `signal: killed`.
-pub fn describe(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    let signal = status.signal().map(|number| {
-        let name = nix::sys::signal::Signal::try_from(number).map_or("", signal_text);
-        if name.is_empty() { format!("signal: signal {number}") } else { format!("signal: {name}") }
-    });
-    let core = if status.core_dumped() { " (core dumped)" } else { "" };
-    signal.map_or_else(|| format!("exit status {}", status.code().unwrap_or(-1)), |text| text + core)
-}
-
-fn signal_text(signal: nix::sys::signal::Signal) -> &'static str {
-    use nix::sys::signal::Signal::{
-        SIGABRT, SIGBUS, SIGFPE, SIGHUP, SIGILL, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSEGV, SIGTERM, SIGTRAP,
-    };
-    match signal {
-        SIGHUP => "hangup",
-        SIGINT => "interrupt",
-        SIGQUIT => "quit",
-        SIGILL => "illegal instruction",
-        SIGTRAP => "trace/breakpoint trap",
-        SIGABRT => "aborted",
-        SIGBUS => "bus error",
-        SIGFPE => "floating point exception",
-        SIGKILL => "killed",
-        SIGSEGV => "segmentation fault",
-        SIGPIPE => "broken pipe",
-        SIGTERM => "terminated",
-        _ => "",
     }
 }

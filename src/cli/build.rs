@@ -1,9 +1,55 @@
 //! The command `build`.
 
-use crate::error::Result;
+use crate::api::BuildpackApi;
+use crate::buildpack::program::Surroundings;
+use crate::buildpack::store::Store;
+use crate::buildpack::target;
+use crate::data::analyzed::Analyzed;
+use crate::data::build_metadata::BuildMetadata;
+use crate::data::group::Group;
+use crate::data::plan::Plan;
+use crate::error::{Failure, Result};
+use crate::phase::build::{self, Inputs};
 
-use super::Session;
+use super::{Fail, Session};
 
-pub fn run(_session: &Session<'_>) -> Result<()> {
-    crate::bail!("build is not built yet")
+pub fn run(session: &Session<'_>) -> Result<()> {
+    session.refuse_root()?;
+    let flags = session.flags;
+    let group = Group::read(&flags.path("group"))?;
+    let plan = Plan::read(&flags.path("plan"))?;
+    check_apis(&group)?;
+    let analyzed = Analyzed::read(&flags.path("analyzed")).failed_to("reading analyzed.toml")?;
+    build(session, &group, &plan, &analyzed).map(drop)
+}
+
+/// The Buildpack APIs of a group read from a file.
+pub(super) fn check_apis(group: &Group) -> Result<()> {
+    group.group.iter().try_for_each(|b| BuildpackApi::requested("Buildpack", &b.to_string(), &b.api).map(drop))
+}
+
+/// Builds and writes `<layers>/config/metadata.toml`.
+pub(super) fn build(session: &Session<'_>, group: &Group, plan: &Plan, analyzed: &Analyzed) -> Result<BuildMetadata> {
+    let flags = session.flags;
+    let store = Store { buildpacks: flags.path("buildpacks"), ..Store::default() };
+    let layers_dir = flags.path("layers");
+    let surroundings = Surroundings {
+        app: flags.path("app"),
+        platform: flags.path("platform"),
+        build_config: flags.path("build-config"),
+        target: target::variables(&target::for_build(&analyzed.run_image_target())),
+        exec_env: flags.text("exec-env").into(),
+    };
+    let inputs = Inputs {
+        api: session.api,
+        layers_dir: &layers_dir,
+        surroundings: &surroundings,
+        env: &session.invocation.env,
+        store: &store,
+        group,
+        plan,
+    };
+    let metadata = build::build(&inputs).failed_to_with("build", Failure::Build)?;
+    metadata.write(&layers_dir.join("config/metadata.toml"), session.api)?;
+    Ok(metadata)
 }

@@ -6,6 +6,7 @@ pub mod extract;
 pub mod glob;
 pub mod pipeline;
 pub mod remove;
+pub mod sbom;
 pub mod sink;
 pub mod slices;
 pub mod source;

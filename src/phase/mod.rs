@@ -5,6 +5,8 @@ pub mod launch;
 #[cfg(feature = "lifecycle")]
 pub mod analyze;
 #[cfg(feature = "lifecycle")]
+pub mod build;
+#[cfg(feature = "lifecycle")]
 pub mod export;
 #[cfg(feature = "lifecycle")]
 pub mod labels;

@@ -1,9 +1,8 @@
 //! exec.d (buildpack.md, "exec.d"): programs of layers that write variables as TOML to their descriptor 3.
 
 use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
 use toml::de::DeTable;
@@ -12,6 +11,7 @@ use super::layers::{Layers, scripts};
 use super::toml_error;
 use crate::env::Env;
 use crate::error::{Context, Error, Result};
+use crate::process::exit;
 
 /// Runs one after the other; each sees the variables of those before it.
 pub(super) fn run_all(buildpacks: &[Layers], env: &mut Env, kind: &str) -> Result<()> {
@@ -55,17 +55,9 @@ fn output_of(path: &Path, env: &Env) -> Result<Vec<u8>> {
     drop(writer);
     let output = reading.join().map_err(|_| Error::new("the reader of its output failed"))?;
     if !status.success() {
-        return Err(Error::new(describe(status)));
+        return Err(Error::new(exit::describe(status)));
     }
     Ok(output?)
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal: {signal}"),
-        (None, None) => status.to_string(),
-    }
 }
 
 fn set_variables(output: &[u8], env: &mut Env) -> Result<()> {
