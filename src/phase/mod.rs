@@ -9,6 +9,8 @@ pub mod build;
 #[cfg(feature = "lifecycle")]
 pub mod export;
 #[cfg(feature = "lifecycle")]
+pub mod extend;
+#[cfg(feature = "lifecycle")]
 pub mod labels;
 #[cfg(feature = "lifecycle")]
 pub mod rebase;

@@ -1,0 +1,7 @@
+//! The extend phase (platform.md, "Extender"; image_extension.md, "Phase: Extension").
+
+mod ignored;
+mod layer_tar;
+mod scan;
+mod snapshot;
+mod users;
