@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::error::{Error, Failure, Result};
+use crate::phase;
 use crate::process::Invocation;
 
 /// A command that takes flags: every phase but launch.
@@ -61,6 +62,8 @@ pub enum Applet<'a> {
     Version,
     /// `lifecycle -h`: needs no Platform API, for the person who asks may not know of it yet.
     Help,
+    /// The helper of the extender that becomes a user and executes a command.
+    RunAs(&'a [OsString]),
     /// A command with the arguments behind its name.
     Command { command: Command, arguments: &'a [OsString] },
 }
@@ -76,6 +79,9 @@ impl<'a> Applet<'a> {
         }
         if let Some(command) = Command::ALL.into_iter().find(|c| called == c.program()) {
             return Ok(Self::Command { command, arguments: &arguments[1..] });
+        }
+        if called == phase::extend::run::HELPER {
+            return Ok(Self::RunAs(&arguments[1..]));
         }
         let Some(first) = arguments.get(1) else {
             return Err(Error::new("failed to parse arguments").or_failure(Failure::InvalidArguments));

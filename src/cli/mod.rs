@@ -54,11 +54,19 @@ pub use session::Session;
 pub fn main(invocation: &Invocation) -> ExitCode {
     // The launcher knows no `tracing`, and nothing of it may be set up for its sake.
     let applet = Applet::select(invocation);
-    if !matches!(applet, Ok(Applet::Launcher(_))) {
+    if !matches!(applet, Ok(Applet::Launcher(_) | Applet::RunAs(_))) {
         log::start(invocation.var("CNB_NO_COLOR").and_then(go_values::boolean) != Some(true));
     }
     match applet {
         Ok(Applet::Launcher(invocation)) => phase::launch::main(&invocation),
+        Ok(Applet::RunAs(arguments)) => match phase::extend::run::helper(arguments) {
+            Ok(never) => match never {},
+            Err(error) => {
+                eprintln!("{error}");
+                // As shells say that a command was found and cannot be executed.
+                ExitCode::from(126)
+            }
+        },
         Ok(Applet::Version) => finish(Ok(Done::Version)),
         Ok(Applet::Help) => {
             print!("{}", help::of_program());

@@ -31,6 +31,14 @@ pub fn run(command: &mut Command) -> Result<ExitStatus> {
     wait(start(command)?)
 }
 
+/// As [`run`]; what the program left running in its process group is killed.
+pub fn run_alone(command: &mut Command) -> Result<ExitStatus> {
+    wait_and(start(command)?, |group| {
+        // The usual answer is that nobody is left.
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    })
+}
+
 /// Runs a program and gives what it wrote to stdout and stderr, in the order in which it did, until it ended.
 ///
 /// # Errors
@@ -94,13 +102,19 @@ fn start(command: &mut Command) -> Result<Child> {
     Ok(child)
 }
 
-fn wait(mut child: Child) -> Result<ExitStatus> {
+fn wait(child: Child) -> Result<ExitStatus> {
+    wait_and(child, |_| ())
+}
+
+/// Calls `before_reaping` with the process group when the program has ended and while its ID is still taken.
+fn wait_and(mut child: Child, before_reaping: impl FnOnce(i32)) -> Result<ExitStatus> {
     let group = group(&child);
     // The ID stays taken until the program is off the list: a signal must never reach a stranger.
     if let Some(pid) = rustix::process::Pid::from_raw(group) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while matches!(waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
     }
+    before_reaping(group);
     running().retain(|&other| other != group);
     let status = child.wait()?;
     signals::received().map_or(Ok(status), Err)
@@ -163,6 +177,15 @@ mod tests {
         let status = run(shell("sleep 20 >/dev/null & exit 0").stdout(Stdio::null())).unwrap();
         assert!(status.success());
         assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn nothing_is_left_behind_if_nothing_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!("(sleep 0.3; touch {0}/late) & touch {0}/soon", dir.path().display());
+        assert!(run_alone(&mut shell(&script)).unwrap().success());
+        std::thread::sleep(Duration::from_millis(600));
+        assert!(dir.path().join("soon").exists() && !dir.path().join("late").exists());
     }
 
     #[test]

@@ -33,10 +33,6 @@ impl BuildContext {
         Ok(Self { directory: directory.to_owned(), patterns: patterns(&text) })
     }
 
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     /// Where a path of the context is on disk.
     pub fn on_disk(&self, path: &Path) -> PathBuf {
         self.directory.join(path)

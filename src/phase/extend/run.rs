@@ -8,13 +8,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Gid, Pid, Uid, setgid, setgroups, setuid};
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 use super::users::Identity;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
+use crate::process::children;
 
 /// `argv[0]` of the helper; `uid`, `gid`, supplementary groups separated by commas and the command follow.
 pub const HELPER: &str = "run-as";
@@ -45,13 +46,7 @@ impl Job<'_> {
         let mut command = Command::new(self.program);
         command.arg0(HELPER).args([uid.to_string(), gid.to_string(), groups.join(",")]).arg(found).args(self.words);
         command.env_clear().envs(self.env.iter().map(|(k, v)| (k, v))).current_dir(self.directory);
-        let started = command.stdin(Stdio::null()).process_group(0).spawn();
-        let mut child = started.map_err(|e| Error::io("fork/exec", self.program, &e).context("starting command"))?;
-        let group = Pid::from_raw(child.id().try_into().unwrap_or(i32::MAX));
-        let status = child.wait();
-        // ESRCH, the usual answer: nobody is left.
-        let _ = killpg(group, Signal::SIGKILL);
-        let status = status.map_err(|e| Error::io("wait for", &self.words[0], &e))?;
+        let status = children::run_alone(&mut command).context("starting command")?;
         if status.success() { Ok(()) } else { Err(Error::new(ending(status)).context("waiting for process to exit")) }
     }
 
