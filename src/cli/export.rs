@@ -166,7 +166,7 @@ fn open_previous(analyzed: &Analyzed, store: &dyn ImageStore) -> Result<Option<A
     let Some(name) = analyzed.previous_image.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
     let image = store.open(name).failed_to("create new app image")?;
     match &image {
-        Some(image) => info!("Reusing layers from image '{}'", if image.manifest.is_some() { name } else { &image.identifier }),
+        Some(image) => info!("Reusing layers from image '{}'", image.name),
         None => warn!("previous image '{name}' is not there any more, no layers are reused"),
     }
     Ok(image)
