@@ -7,4 +7,5 @@ mod bad_input;
 mod command_line;
 mod creator;
 mod inputs;
+mod signals;
 mod support;
