@@ -124,6 +124,11 @@ fn once<'a>(images: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
 }
 
 impl Session<'_> {
+    /// Whether buildpacks are not to see anything of earlier builds: creator and the phases call it differently.
+    pub fn skips_layers(&self) -> bool {
+        self.flags.boolean(if self.command == Command::Create { "skip-restore" } else { "skip-layers" })
+    }
+
     /// Warns if there is neither cache directory nor cache image.
     pub fn warn_without_cache(&self) {
         if !self.has_cache() {

@@ -16,6 +16,7 @@ pub struct Stores {
     /// Of the run image, the previous image and the app image: a layout directory, a daemon, or the registries of their
     /// names.
     pub images: Arc<dyn ImageStore>,
+    in_registry: bool,
 }
 
 impl Stores {
@@ -27,7 +28,7 @@ impl Stores {
         let compression = Compression::parse(flags.text("compression")).unwrap_or_default();
         if flags.boolean("layout") {
             let images = Arc::new(LayoutStore::new(flags.path("layout-dir"), Platform::host(), compression));
-            return Ok(Self { images });
+            return Ok(Self { images, in_registry: false });
         }
         if flags.boolean("daemon") {
             bail!("docker daemons are not supported yet");
@@ -38,6 +39,16 @@ impl Stores {
     /// The registries, where a cache image is even if the other images are elsewhere.
     pub fn registry(&self) -> Result<Arc<dyn ImageStore>> {
         bail!("registries are not supported yet")
+    }
+
+    /// Whether the images are in registries, where access is a matter of its own.
+    pub fn in_registry(&self) -> bool {
+        self.in_registry
+    }
+
+    /// Makes sure that the image may be written to its registry.
+    pub fn check_write(&self, name: &str) -> Result<()> {
+        bail!("registries are not supported yet: {name}")
     }
 
     /// Whether the image may be read; one that does not exist may be. Daemons and layout directories are not asked.
