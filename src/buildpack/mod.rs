@@ -3,6 +3,7 @@
 pub mod build;
 pub mod descriptor;
 pub mod detect;
+pub mod generate;
 pub mod ids;
 pub mod program;
 pub mod store;

@@ -7,9 +7,13 @@ pub mod analyze;
 #[cfg(feature = "lifecycle")]
 pub mod build;
 #[cfg(feature = "lifecycle")]
+pub mod detect;
+#[cfg(feature = "lifecycle")]
 pub mod export;
 #[cfg(feature = "lifecycle")]
 pub mod extend;
+#[cfg(feature = "lifecycle")]
+pub mod generate;
 #[cfg(feature = "lifecycle")]
 pub mod labels;
 #[cfg(feature = "lifecycle")]
