@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use tracing::debug;
 
 use super::descriptor::Descriptor;
-use super::program::{Surroundings, describe};
+use super::program::Surroundings;
 use crate::data::build_plan::Require;
 use crate::data::plan::write_buildpack_plan;
 use crate::env::Env;
 use crate::error::{Error, Failure, Result};
 use crate::layers::dir::escape_id;
-use crate::process::children;
+use crate::process::{children, exit};
 
 /// Runs bin/generate of an extension and gives the directory with its outputs: `<output>/<escaped id>`, or of an extension
 /// without bin/generate the directory in which they lie prepared.
@@ -53,7 +53,7 @@ pub fn generate(
     command.stderr(std::io::stdout());
     let status = children::run(&mut command).map_err(|e| e.or_failure(Failure::ExtensionGenerate))?;
     if !status.success() {
-        return Err(Error::new(describe(status)).or_failure(Failure::ExtensionGenerate));
+        return Err(Error::new(exit::describe(status)).or_failure(Failure::ExtensionGenerate));
     }
     debug!("Reading output files");
     Ok(output)
