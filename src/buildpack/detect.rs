@@ -8,8 +8,9 @@ use super::descriptor::{Descriptor, ModuleKind};
 use super::program::Surroundings;
 use crate::data::build_plan::{BuildPlan, PlanSections};
 use crate::env::Env;
-use crate::error::{Error, Failure, Result};
+use crate::error::{Context, Error, Failure, Result};
 use crate::process::children;
+use crate::process::temporary::TemporaryDirectory;
 
 /// What came of the detection of one module.
 #[derive(Clone, Debug, Default)]
@@ -75,10 +76,7 @@ fn is_missing(path: &Path) -> bool {
 }
 
 fn run(module: &Descriptor, surroundings: &Surroundings, env: &Env) -> Result<Detection> {
-    let dir = tempfile::Builder::new()
-        .prefix("plan.")
-        .tempdir()
-        .map_err(|e| Error::new(format!("make directory for the plan: {e}")))?;
+    let dir = TemporaryDirectory::new("plan.").context("make directory for the plan")?;
     let plan_path = dir.path().join("plan.toml");
     fs::OpenOptions::new()
         .write(true)

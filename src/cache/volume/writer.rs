@@ -17,6 +17,7 @@ use crate::image::{DiffId, LayerBlob};
 use crate::layers::source::LayerSource;
 use crate::layers::tar::tee::copy_layer;
 use crate::layers::verify::Verified;
+use crate::process::signals::{self, Doomed};
 
 /// Layers on their way into a [`VolumeCache`]. Dropped without commit, the cache stays as it was.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ struct Staging {
     layers: Mutex<BTreeSet<DiffId>>,
     /// Numbers the files of layers whose diffID is not known yet.
     next: AtomicUsize,
+    /// Until the exchange.
+    doomed: Mutex<Option<Doomed>>,
     /// Given up last.
     _lock: Lock,
 }
@@ -47,7 +50,8 @@ impl VolumeWriter {
             .map_err(|e| Error::io("mkdir", &dir, &e))
             .with_context(|| format!("initializing staging directory '{}'", dir.display()))?;
         let verified = VerifiedTars::read(&cache.committed());
-        let staging = Staging { dir, layers: Mutex::default(), next: AtomicUsize::new(0), _lock: lock };
+        let doomed = Mutex::new(Some(signals::doom(&dir)));
+        let staging = Staging { dir, layers: Mutex::default(), next: AtomicUsize::new(0), doomed, _lock: lock };
         Ok(Self { cache, verified, staging: Arc::new(staging) })
     }
 
@@ -94,6 +98,8 @@ impl VolumeWriter {
             };
             write().map_err(|e| Error::io("write", &path, &e)).context("creating metadata file")?;
         }
+        // From here on the directory may be the new state: a signal must not remove it any more.
+        drop(self.staging.doomed.lock().unwrap_or_else(PoisonError::into_inner).take());
         commit::exchange(&self.cache.dir)?;
         let layers = self.staging.layers.lock().unwrap_or_else(PoisonError::into_inner);
         VerifiedTars::write(&self.cache.committed(), layers.iter());
