@@ -112,15 +112,31 @@ impl LayerSha {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(from = "ReadBuildpackLayersMetadata")]
 pub struct BuildpackLayersMetadata {
     /// JSON and TOML key: `key`.
-    #[serde(rename = "key")]
     pub id: String,
     pub version: String,
     pub layers: BTreeMap<String, LayerMetadata>,
+    /// The document that was read has no such table, and a copy of it has none either.
+    pub layers_absent: bool,
     /// Content of store.toml; left out if absent.
     pub store: Option<StoreToml>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ReadBuildpackLayersMetadata {
+    key: String,
+    version: String,
+    layers: Option<BTreeMap<String, LayerMetadata>>,
+    store: Option<StoreToml>,
+}
+
+impl From<ReadBuildpackLayersMetadata> for BuildpackLayersMetadata {
+    fn from(ReadBuildpackLayersMetadata { key, version, layers, store }: ReadBuildpackLayersMetadata) -> Self {
+        Self { id: key, version, layers_absent: layers.is_none(), layers: layers.unwrap_or_default(), store }
+    }
 }
 
 impl BuildpackLayersMetadata {

@@ -46,6 +46,7 @@ fn buildpack(dir: &BuildpackDir) -> BuildpackLayersMetadata {
         id: dir.buildpack.id.clone(),
         version: dir.buildpack.version.clone(),
         layers: launch.map(|(l, m)| (l.name.clone(), LayerMetadata { sha: String::new(), file: m.clone() })).collect(),
+        layers_absent: false,
         store: dir.store.clone(),
     }
 }
