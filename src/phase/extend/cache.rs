@@ -14,6 +14,9 @@ use super::blob::{Blob, BlobContent};
 use crate::error::{Context, Error, Result};
 use crate::image::{DiffId, Digest};
 
+/// Younger entries are never deleted; two weeks, what platforms get if they say nothing.
+const KEPT: Duration = Duration::from_secs(14 * 86400);
+
 /// Blobs younger than this may belong to an entry that is being written.
 const BLOB_GRACE: Duration = Duration::from_secs(3600);
 
@@ -35,6 +38,12 @@ struct Record {
     size: u64,
 }
 
+impl Record {
+    fn age(&self) -> Duration {
+        Duration::from_nanos(now().saturating_sub(self.created))
+    }
+}
+
 impl LayerCache {
     pub fn open(directory: &Path, ttl: Duration) -> Result<Self> {
         let cache = Self { directory: directory.join("layers"), ttl };
@@ -52,7 +61,7 @@ impl LayerCache {
     pub fn find(&self, key: &Key) -> Option<Blob> {
         let path = self.record(key);
         let record: Record = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-        if self.is_expired(&record) {
+        if record.age() > self.ttl {
             debug!("Cached layer {} is too old", key.hex());
             return None;
         }
@@ -86,13 +95,13 @@ impl LayerCache {
         write_whole(&self.record(key), &json)
     }
 
-    /// Deletes entries that are too old, and blobs that no entry names. Other extenders may be at work in the same
-    /// directory: a blob stands there for a moment before its entry does.
+    /// Deletes entries that are too old, and blobs that no entry names. Other extenders, with a longer time to live, may
+    /// be at work in the same directory; and a blob stands there for a moment before its entry does.
     pub fn prune(&self) {
         let mut used = HashSet::new();
         for path in files(&self.directory, "json") {
             match fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok()) {
-                Some(record) if !self.is_expired(&record) => drop(used.insert(record.digest)),
+                Some(record) if record.age() <= self.ttl.max(KEPT) => drop(used.insert(record.digest)),
                 _ => drop(fs::remove_file(&path)),
             }
         }
@@ -103,10 +112,6 @@ impl LayerCache {
                 let _ = fs::remove_file(&path);
             }
         }
-    }
-
-    fn is_expired(&self, record: &Record) -> bool {
-        u128::from(now().saturating_sub(record.created)) > self.ttl.as_nanos()
     }
 
     fn record(&self, key: &Key) -> PathBuf {
@@ -197,12 +202,19 @@ mod tests {
         fs::write(path, "damaged").unwrap();
         assert_eq!(day.find(&a), None);
 
-        let old = SystemTime::now() - 2 * BLOB_GRACE;
-        fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
-        cache(dir.path(), Duration::ZERO).prune();
+        let young = cache(dir.path(), Duration::ZERO);
+        young.prune();
+        assert_eq!(files(&day.directory, "json").len(), 2, "another extender may want them");
+        for path in files(&day.directory, "json") {
+            let mut record: Record = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            record.created -= 2 * KEPT.as_nanos() as u64;
+            fs::write(&path, serde_json::to_vec(&record).unwrap()).unwrap();
+        }
+        fs::File::options().write(true).open(path).unwrap().set_modified(SystemTime::now() - 2 * BLOB_GRACE).unwrap();
+        young.prune();
+        assert_eq!(files(&day.directory, "json"), [PathBuf::new(); 0]);
         assert!(!path.exists());
         assert_eq!(fs::read_dir(day.blobs()).unwrap().count(), 1, "young blobs stay");
-        assert_eq!(files(&day.directory, "json"), [PathBuf::new(); 0]);
     }
 
     #[test]
