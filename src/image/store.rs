@@ -57,6 +57,12 @@ pub trait ImageStore: Send + Sync {
         name.to_owned()
     }
 
+    /// For messages: what the store said when [`Self::open`] found no image under this name.
+    fn why_absent(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
+
     /// Whether every blob that the image's manifest names is in the store. An image that has lost blobs cannot give its
     /// layers to a new one; the analyzer treats it as absent. Stores that keep images whole say `true` without looking.
     fn is_complete(&self, image: &Image) -> Result<bool> {

@@ -1,1 +1,28 @@
 //! The registry as an image store (OCI distribution specification).
+//!
+//! * [`RegistryStore`] - images in registries; blocking outside, one thread with an async runtime inside.
+//! * [`keychain`] - credentials.
+//! * `transport` - one request: way, authorisation, sending, classification, retry. `repository` - the requests there are.
+//! * `pull`, `push` - blobs as streams. `writer` - layers and the image in the end.
+
+mod access;
+mod challenge;
+mod clients;
+mod fault;
+mod hosts;
+pub mod keychain;
+mod mirrors;
+mod options;
+mod pull;
+mod push;
+mod repository;
+mod retry;
+mod runtime;
+mod store;
+mod tls;
+mod token;
+mod transport;
+mod writer;
+
+pub use keychain::Keychain;
+pub use store::RegistryStore;

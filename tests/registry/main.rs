@@ -1,0 +1,6 @@
+//! Registries: the program's registry store against Debian's `docker-registry` and against an in-process registry that breaks
+//! things on purpose.
+
+mod peers;
+mod plain;
+mod support;
