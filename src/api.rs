@@ -163,6 +163,11 @@ impl PlatformApi {
         self.since(10)
     }
 
+    /// 0.10: a creator that skips the restore phase still restores the SBOM of cached layers (spec-and-reference.md B26).
+    pub fn restores_sbom_without_layers(self) -> bool {
+        self.since(10)
+    }
+
     /// 0.10: image extensions.
     pub fn has_extensions(self) -> bool {
         self.since(10)

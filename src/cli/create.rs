@@ -1,9 +1,61 @@
-//! The command `create`.
+//! The command `create`: analyze, detect, restore, build and export in one process. Every phase writes its documents and
+//! passes its results on as values; nothing is read back.
 
-use crate::error::Result;
+use std::path::PathBuf;
 
-use super::Session;
+use crate::error::{Error, Failure, Result};
+use crate::log;
 
-pub fn run(_session: &Session<'_>) -> Result<()> {
-    crate::bail!("create is not built yet")
+use super::analyze::{self, Request};
+use super::export::{self, Given};
+use super::fail::Fail;
+use super::session::{self, Session};
+use super::{build, detect, restore};
+
+pub fn run(session: &Session<'_>) -> Result<()> {
+    let flags = session.flags;
+    let mut request = Request::of(session).failed_to_with("resolve inputs", Failure::InvalidArguments)?;
+    if flags.boolean("layout") {
+        session.guard_experimental(session::LAYOUT)?;
+    }
+    let stores = request.open_stores(session)?;
+    let volumes = ["cache-dir", "launch-cache", "layers"].map(|name| flags.path(name));
+    session.become_user(&volumes.each_ref().map(PathBuf::as_path))?;
+    request.select_run_image(&stores).failed_to_with("resolve inputs", Failure::InvalidArguments)?;
+    let user = session.user();
+    let invocation = session.invocation.for_user(user).failed_to(&format!("set environment for user {}", user.uid))?;
+    let session = &Session { invocation: &invocation, ..*session };
+    let cache = session.cache(&stores)?;
+
+    log::phase("ANALYZING");
+    let (analyzed, opened) = analyze::analyze(session, &request.images, &stores)?;
+    analyzed.write(&flags.path("analyzed"))?;
+
+    log::phase("DETECTING");
+    let detected = detect::detect(session, &analyzed, |_| Ok(()))?;
+    if !detected.group.extensions.is_empty() {
+        let refused = "failed to detect: detected order contains extensions which is not supported by the creator";
+        return Err(Error::new(refused).or_failure(Failure::Detect));
+    }
+
+    if !session.skip_layers() || session.api.restores_sbom_without_layers() {
+        log::phase("RESTORING");
+        restore::restore(session, &analyzed, &detected.group, cache.as_deref())?;
+    }
+
+    log::phase("BUILDING");
+    let metadata = build::build(session, &detected.group, &detected.plan, &analyzed)?;
+
+    log::phase("EXPORTING");
+    let given = Given {
+        images: &request.images,
+        group: &detected.group,
+        analyzed: &analyzed,
+        store: stores.images.as_ref(),
+        cache: cache.as_deref(),
+        build: Some(metadata),
+        run_image: opened.run,
+        previous: opened.previous,
+    };
+    export::export(session, given)
 }

@@ -104,10 +104,7 @@ pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
         Some(image) => image,
         None => open_run_image(&given.images.run, given.store)?,
     };
-    let previous = match given.previous {
-        Some(image) => Some(image),
-        None => open_previous(given.analyzed, given.store)?,
-    };
+    let previous = previous(given.analyzed, given.previous, given.store)?;
     if flags.boolean("layout") {
         let name = flags.path("layout-dir").join(ImageReference::parse(&given.images.output)?.layout_path());
         info!("Using app image: {}", name.display());
@@ -161,12 +158,17 @@ fn open_run_image(name: &str, store: &dyn ImageStore) -> Result<Arc<Image>> {
     image.ok_or_else(missing).failed_to("create new app image")
 }
 
-/// A previous image that has gone since is none.
-fn open_previous(analyzed: &Analyzed, store: &dyn ImageStore) -> Result<Option<Arc<Image>>> {
+/// The image whose layers are reused. One that has gone since it was analyzed is none.
+fn previous(analyzed: &Analyzed, open: Option<Arc<Image>>, store: &dyn ImageStore) -> Result<Option<Arc<Image>>> {
+    // The analyzer may have seen an image and found it of no use.
     let Some(name) = analyzed.previous_image.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
-    let image = store.open(name).failed_to("create new app image")?;
+    let image = match open {
+        Some(image) => Some(image),
+        None => store.open(name).failed_to("create new app image")?,
+    };
     match &image {
-        Some(image) => info!("Reusing layers from image '{}'", image.name),
+        Some(image) if image.manifest.is_none() => debug!("Reusing layers from image with id '{name}'"),
+        Some(_) => info!("Reusing layers from image '{}'", store.display_name(name)),
         None => warn!("previous image '{name}' is not there any more, no layers are reused"),
     }
     Ok(image)
