@@ -10,6 +10,7 @@ use crate::image::ImageReference;
 use crate::phase::analyze::{self, Inputs, Opened};
 use crate::phase::run_image;
 
+use super::applet::Command;
 use super::fail::Fail;
 use super::inputs::Images;
 use super::session::{self, Session};
@@ -43,6 +44,9 @@ impl Request {
         let mut images = Images::of(session)?;
         images.merge_deprecated_run(session)?;
         let candidates = if images.run.is_empty() { Some(candidates(session)?) } else { None };
+        if session.command == Command::Create {
+            session.warn_without_cache();
+        }
         session.warn_launch_cache();
         images.check(session.flags.boolean("daemon"))?;
         session.warn_parallel_export();

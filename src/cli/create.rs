@@ -38,9 +38,9 @@ pub fn run(session: &Session<'_>) -> Result<()> {
         return Err(Error::new(refused).or_failure(Failure::Detect));
     }
 
-    if !session.skip_layers() || session.api.restores_sbom_without_layers() {
+    if !session.skips_layers() || session.api.restores_sbom_without_layers() {
         log::phase("RESTORING");
-        restore::restore(session, &analyzed, &detected.group, cache.as_deref())?;
+        restore::restore(session, &detected.group, &analyzed.metadata, cache.as_deref())?;
     }
 
     log::phase("BUILDING");
