@@ -141,10 +141,9 @@ fn field_number(field: &[u8]) -> std::io::Result<i64> {
     }
     let outside = |c: &&u8| **c == b' ' || **c == 0;
     let start = field.iter().take_while(outside).count();
-    let digits = field[start..].iter().take_while(|c| !outside(c)).map(|c| *c);
-    digits
-        .fold(Some(0_i64), |n, c| n?.checked_mul(8).filter(|_| matches!(c, b'0'..=b'7'))?.checked_add((c - b'0').into()))
-        .ok_or_else(bad)
+    let mut digits = field[start..].iter().take_while(|c| !outside(c)).copied();
+    let digit = |n: i64, c: u8| n.checked_mul(8).filter(|_| matches!(c, b'0'..=b'7'))?.checked_add((c - b'0').into());
+    digits.try_fold(0, digit).ok_or_else(bad)
 }
 
 fn parse(text: &[u8]) -> std::io::Result<i64> {

@@ -12,6 +12,7 @@ use crate::cache::{CacheWriter, StagedLayer};
 use crate::data::cache_metadata::CacheMetadata;
 use crate::error::{Context, Result};
 use crate::image::{DiffId, ImageWriter, LayerBlob};
+use crate::layers::pipeline::MOST_LAYERS;
 use crate::layers::source::LayerSource;
 
 /// Where layers come from and go to.
@@ -38,7 +39,7 @@ pub fn execute(plan: &Plan, workshop: &Workshop<'_>) -> Result<Vec<Done>> {
     let (results, inbox) = mpsc::channel();
     let mut done = Vec::with_capacity(plan.layers.len());
     std::thread::scope(|scope| {
-        for _ in 0..workshop.threads.clamp(1, plan.layers.len().max(1)) {
+        for _ in 0..workshop.threads.min(MOST_LAYERS).clamp(1, plan.layers.len().max(1)) {
             let (next, stop, results) = (&next, &stop, results.clone());
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
