@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::api::PlatformApi;
 use crate::bail;
@@ -35,19 +35,23 @@ impl Session<'_> {
     /// Gives the user those of `volumes` that he may not write, then drops to the user. Everything that needs root must be
     /// open by now.
     pub fn become_user(&self, volumes: &[&Path]) -> Result<()> {
+        debug!("Ensuring privileges...");
         let user = self.user();
         user::ensure_owner(user, volumes).failed_to("chown volumes")?;
         user::run_as(user).failed_to(&format!("exec as user {}:{}", user.uid, user.gid))?;
         signals::watch();
+        debug!("Executing command...");
         Ok(())
     }
 
     /// Detector and builder run code of buildpacks and never as root.
     pub fn refuse_root(&self) -> Result<()> {
+        debug!("Ensuring privileges...");
         if user::is_root() {
             bail!("failed to {}: refusing to run as root", self.command.phase());
         }
         signals::watch();
+        debug!("Executing command...");
         Ok(())
     }
 
