@@ -24,3 +24,5 @@ pub mod restore;
 pub mod run_image;
 #[cfg(feature = "lifecycle")]
 pub mod saving;
+#[cfg(feature = "lifecycle")]
+pub mod timing;

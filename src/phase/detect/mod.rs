@@ -27,6 +27,7 @@ use crate::data::target::TargetMetadata;
 use crate::env::Env;
 use crate::error::{Context, Error, Failure, Result};
 use crate::log::Entry;
+use crate::phase::timing;
 
 use order::Item;
 
@@ -86,6 +87,7 @@ impl Detector {
     /// module in an order of a buildpack is missing.
     pub fn detect(&self) -> Result<Detected> {
         let _span = debug_span!("detect").entered();
+        let _timing = timing::measure("Detector");
         let mut walk = walk::Walk::new(&self.inputs, &self.target);
         let outcome = walk.order(&self.groups);
         let print = if outcome.is_err() { Entry::print_always } else { Entry::print };

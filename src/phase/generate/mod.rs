@@ -21,6 +21,7 @@ use crate::data::plan::Plan;
 use crate::data::run::RunToml;
 use crate::env::Env;
 use crate::error::{Error, Failure, Result};
+use crate::phase::timing;
 
 use dockerfile::{Generated, Kind};
 
@@ -47,6 +48,7 @@ pub struct Inputs<'a> {
 /// A bin/generate fails ([`Failure::ExtensionGenerate`]) or writes what it must not ([`Failure::Generate`]).
 pub fn generate(inputs: &Inputs<'_>, analyzed: &Analyzed, plan: &Plan) -> Result<(Analyzed, Plan)> {
     let _span = debug_span!("generate").entered();
+    let _timing = timing::measure("Generator");
     run(inputs, analyzed, plan).map_err(|e| e.or_failure(Failure::Generate))
 }
 
