@@ -9,8 +9,10 @@ use crate::data::build_metadata::BuildMetadata;
 use crate::data::group::Group;
 use crate::data::plan::Plan;
 use crate::error::{Failure, Result};
-use crate::phase::build::{self, Inputs};
+use crate::layers::load_order::honours_proposals;
+use crate::phase::build::{self, Inputs, LayerOwner, Policy};
 
+use super::applet::Command;
 use super::{Fail, Session};
 
 pub fn run(session: &Session<'_>) -> Result<()> {
@@ -40,6 +42,8 @@ pub(super) fn build(session: &Session<'_>, group: &Group, plan: &Plan, analyzed:
         target: target::variables(&target::for_build(&analyzed.run_image_target())),
         exec_env: flags.text("exec-env").into(),
     };
+    let protection = Policy::parse(flags.text("layer-protection"), flags.text("layer-protection-allow"))
+        .map_err(|e| e.or_failure(Failure::InvalidArguments))?;
     let inputs = Inputs {
         api: session.api,
         layers_dir: &layers_dir,
@@ -48,8 +52,20 @@ pub(super) fn build(session: &Session<'_>, group: &Group, plan: &Plan, analyzed:
         store: &store,
         group,
         plan,
+        protection: &protection,
+        layer_owner: layer_owner(session),
+        honours_proposals: honours_proposals(session.invocation.var("CNB_EXPERIMENTAL_MODE")),
     };
     let metadata = build::build(&inputs).failed_to_with("build", Failure::Build)?;
     metadata.write(&layers_dir.join("config/metadata.toml"), session.api)?;
     Ok(metadata)
+}
+
+/// Whom the exporter makes layers for: in `creator` that is known, a builder runs as that user.
+fn layer_owner(session: &Session<'_>) -> LayerOwner {
+    let id = |flag: &str, own: u32| match session.command {
+        Command::Create => u64::try_from(session.flags.integer(flag)).unwrap_or(0),
+        _ => own.into(),
+    };
+    LayerOwner { uid: id("uid", nix::unistd::getuid().as_raw()), gid: id("gid", nix::unistd::getgid().as_raw()) }
 }

@@ -21,6 +21,8 @@ pub struct LayerToml {
     pub load_order: Option<Value>,
     /// `[types] load_order`, the spelling of the proposal's prose.
     pub load_order_alias: Option<Value>,
+    /// `load-order` stands outside of `[types]`, in either spelling.
+    pub has_misplaced_load_order: bool,
     /// `[types] build-write` (layer-protection-and-order.md §4.3).
     pub build_write: bool,
 }
@@ -33,6 +35,10 @@ struct Document {
     build: Option<Value>,
     launch: Option<Value>,
     cache: Option<Value>,
+    #[serde(rename = "load-order")]
+    load_order: Option<Value>,
+    #[serde(rename = "load_order")]
+    load_order_alias: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -61,7 +67,7 @@ impl LayerToml {
     }
 
     fn from_document(document: Document, path: &Path) -> Result<Self> {
-        let Document { metadata, types, build, launch, cache } = document;
+        let Document { metadata, types, build, launch, cache, load_order, load_order_alias } = document;
         if build.is_some() || launch.is_some() || cache.is_some() {
             bail!("the launch, cache and build flags should be in the types table of {}", path.display());
         }
@@ -72,6 +78,7 @@ impl LayerToml {
             metadata,
             load_order: types.load_order,
             load_order_alias: types.load_order_alias,
+            has_misplaced_load_order: load_order.is_some() || load_order_alias.is_some(),
             build_write: types.build_write == Some(Value::Bool(true)),
         })
     }

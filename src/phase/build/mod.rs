@@ -3,6 +3,7 @@
 
 mod outputs;
 mod processes;
+mod protection;
 
 use std::fs;
 use std::path::Path;
@@ -21,12 +22,15 @@ use crate::data::plan::{Plan, write_buildpack_plan};
 use crate::env::{Env, Vars};
 use crate::error::{Context, Error, Result};
 use crate::layers::dir::escape_id;
+use crate::layers::load_order::LoadOrder;
 use crate::layers::remove::remove_tree;
 use crate::layers::sbom;
 use crate::process::temporary::TemporaryDirectory;
 
 use outputs::Outputs;
 use processes::Processes;
+use protection::Guard;
+pub use protection::{LayerOwner, Mode, Policy};
 
 /// What a build needs. Directories are absolute.
 #[derive(Debug)]
@@ -39,6 +43,11 @@ pub struct Inputs<'a> {
     pub store: &'a Store,
     pub group: &'a Group,
     pub plan: &'a Plan,
+    pub protection: &'a Policy,
+    /// Whom layers are exported for, as far as they are made while buildpacks run.
+    pub layer_owner: LayerOwner,
+    /// `load-order` and `build-write` count.
+    pub honours_proposals: bool,
 }
 
 /// Runs all buildpacks, in the order of the group.
@@ -49,6 +58,8 @@ pub fn build(inputs: &Inputs<'_>) -> Result<BuildMetadata> {
     let layers_dir = inputs.layers_dir;
     remove_tree(&layers_dir.join("sbom")).context("cleaning layers SBOM directory")?;
 
+    let app_dir = &inputs.surroundings.app;
+    let mut guard = Guard::start(inputs.protection, layers_dir, app_dir, inputs.layer_owner, inputs.group)?;
     let mut env = Env::for_build(inputs.env);
     let mut plan = inputs.plan.clone();
     let mut processes = Processes::default();
@@ -59,13 +70,14 @@ pub fn build(inputs: &Inputs<'_>) -> Result<BuildMetadata> {
         debug!("Running build for buildpack {buildpack}");
         debug!("Finding plan");
         let requires = plan.requires_for(&buildpack.id, false);
-        let outputs = build_one(inputs, buildpack, &requires, &mut env)?;
+        let outputs = build_one(inputs, buildpack, &requires, &mut env, guard.as_mut())?;
         debug!("Updating buildpack processes");
         sbom_files.extend(outputs.sbom_files);
         build_bom.extend(outputs.build_bom);
         metadata.bom.extend(outputs.launch_bom);
         metadata.labels.extend(outputs.labels);
         metadata.slices.extend(outputs.slices);
+        metadata.ordered_layers.extend(outputs.ordered_layers.map(|layers| (buildpack.id.clone(), layers)));
         plan = plan.without(&outputs.met);
         debug!("Updating process list");
         processes.add(outputs.processes);
@@ -94,7 +106,13 @@ pub fn build(inputs: &Inputs<'_>) -> Result<BuildMetadata> {
     Ok(metadata)
 }
 
-fn build_one(inputs: &Inputs<'_>, element: &GroupElement, requires: &[Require], env: &mut Env) -> Result<Outputs> {
+fn build_one(
+    inputs: &Inputs<'_>,
+    element: &GroupElement,
+    requires: &[Require],
+    env: &mut Env,
+    mut guard: Option<&mut Guard<'_>>,
+) -> Result<Outputs> {
     debug!("Looking up buildpack");
     let buildpack = inputs.store.lookup(element)?;
 
@@ -109,14 +127,28 @@ fn build_one(inputs: &Inputs<'_>, element: &GroupElement, requires: &[Require], 
     write_buildpack_plan(&plan_path, requires)?;
 
     debug!("Running build command");
-    build::run(build::command(&buildpack, inputs.surroundings, env, &buildpack_layers, &plan_path)?)?;
+    let command = build::command(&buildpack, inputs.surroundings, env, &buildpack_layers, &plan_path)?;
+    match guard.as_deref_mut() {
+        None => build::run(command)?,
+        Some(guard) => {
+            guard.run(element, command)?;
+            guard.check(element)?;
+        }
+    }
 
     debug!("Processing layers");
     let layers = outputs::process_layers(&buildpack_layers).context("failed to process buildpack layer")?;
+    let order = LoadOrder::of(&buildpack_layers, &layers, inputs.honours_proposals)
+        .context("failed to process buildpack layer: failed to decode layer metadata file")?;
     debug!("Updating environment");
-    outputs::update_environment(&buildpack_layers, &layers, env)?;
+    outputs::update_environment(&buildpack_layers, &layers, &order.layers, env)?;
     debug!("Reading output files");
-    outputs::read(&buildpack_layers, &buildpack, requires, &layers)
+    let mut outputs = outputs::read(&buildpack_layers, &buildpack, requires, &layers)?;
+    outputs.ordered_layers = order.of_launch;
+    if let Some(guard) = guard {
+        guard.settle(element, &layers, inputs.honours_proposals)?;
+    }
+    Ok(outputs)
 }
 
 fn write_text(path: &Path, text: &str) -> Result<()> {

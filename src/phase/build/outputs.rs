@@ -33,6 +33,8 @@ pub(super) struct Outputs {
     pub met: Vec<String>,
     pub processes: Vec<Process>,
     pub slices: Vec<Slice>,
+    /// All layers for the launch in their order, if it is not that of their names.
+    pub ordered_layers: Option<Vec<String>>,
 }
 
 /// Reads every `<layer>.toml`, once. Directories of layers that are of no type get the suffix `.ignore`
@@ -85,10 +87,10 @@ fn rename_ignored(layer: &Path) -> Result<()> {
     fs::rename(layer, &ignored).or_else(|e| fail(&e))
 }
 
-/// Lets the layers for builds change the environment of the buildpacks that follow: layer by layer, its directories, then
-/// `env`, then `env.build`.
-pub(super) fn update_environment(dir: &Path, layers: &Layers, env: &mut Env) -> Result<()> {
-    for (name, _) in layers.iter().filter(|(_, toml)| toml.build) {
+/// Lets the layers for builds change the environment of the buildpacks that follow: layer by layer in `order`, its
+/// directories, then `env`, then `env.build`.
+pub(super) fn update_environment(dir: &Path, layers: &Layers, order: &[OsString], env: &mut Env) -> Result<()> {
+    for name in order.iter().filter(|name| layers.get(*name).is_some_and(|toml| toml.build)) {
         let layer = dir.join(name);
         env.add_root_dir(&layer)?;
         env.add_env_dir(&layer.join("env"))?;
