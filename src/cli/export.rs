@@ -16,6 +16,7 @@ use crate::data::run::{RunImageForExport, RunToml, StackToml};
 use crate::error::{Context, Error, Failure, Result};
 use crate::image::time::rfc3339;
 use crate::image::{Image, ImageReference, ImageStore};
+use crate::layers::kept;
 use crate::phase::export::{self, ExtendedRunImage, Inputs};
 use crate::phase::run_image;
 
@@ -144,11 +145,15 @@ pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
         previous_metadata: &given.analyzed.metadata,
         parallel: flags.boolean("parallel"),
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        discards_changes: flags.text("layer-protection") == "discard",
         report_run_image: flags.boolean("report-run-image"),
     };
     let exported = export::export(&inputs, given.store, given.cache).failed_to_with("export", Failure::Export)?;
     exported.report.write(&flags.path("report")).failed_to_with("write export report", Failure::Export)?;
     exported.write_cache();
+    if inputs.discards_changes {
+        kept::clear(&layers_dir)?;
+    }
     Ok(())
 }
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tracing::debug;
 
+use super::kept::{self, KeptLayers};
+use super::source::LayerSource;
 use crate::data::group::GroupElement;
 use crate::data::layer_toml::LayerToml;
 use crate::data::store::StoreToml;
@@ -32,6 +34,8 @@ pub struct LayerDir {
     pub has_data: bool,
     /// Without `<layer>.toml` the layer is of no type.
     pub metadata: Result<LayerToml>,
+    /// The layer as its buildpack left it, where that is not what is in the directory now.
+    pub kept: Option<LayerSource>,
 }
 
 /// The buildpack's id as the name of its directory.
@@ -56,11 +60,28 @@ impl BuildpackDir {
 }
 
 impl LayerDir {
+    /// What the layer is made from.
+    pub fn source(&self, uid: u64, gid: u64) -> LayerSource {
+        self.kept.clone().unwrap_or_else(|| LayerSource::Directory { path: self.path.clone(), uid, gid })
+    }
+
     fn read(parent: &Path, name: String) -> Self {
         let path = parent.join(&name);
         let metadata = LayerToml::read(&parent.join(format!("{name}.toml")));
         let has_data = !fs::read_dir(&path).is_err_and(|e| e.kind() == ErrorKind::NotFound);
-        Self { name, path, has_data, metadata }
+        Self { name, path, has_data, metadata, kept: None }
+    }
+}
+
+impl BuildpackDir {
+    /// Takes layers that the builder kept (layer protection `discard`) in the place of what became of their directories.
+    pub fn use_kept_layers(&mut self, layers_dir: &Path, owner: kept::Owner) -> Result<()> {
+        let kept = KeptLayers::read(layers_dir, &self.buildpack.id)?;
+        for layer in &mut self.layers {
+            layer.kept = kept.source(&layer.name, owner)?;
+            layer.has_data |= layer.kept.is_some();
+        }
+        Ok(())
     }
 }
 

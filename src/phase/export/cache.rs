@@ -92,7 +92,7 @@ impl CacheExport {
                 layers.push(CachedLayer {
                     id: format!("{}:{}", dir.buildpack.id, layer.name),
                     place: Some((index, layer.name.clone(), LayerMetadata { sha: String::new(), file: file.clone() })),
-                    source: directory(&layer.path),
+                    source: layer.source(inputs.uid, inputs.gid),
                     launch: file.launch,
                     has_data: layer.has_data,
                 });

@@ -49,6 +49,8 @@ pub struct Inputs<'a> {
     pub parallel: bool,
     /// Layers that are made at the same time.
     pub threads: usize,
+    /// Layers are those that their buildpacks left, whatever others did to them (layer protection `discard`).
+    pub discards_changes: bool,
     /// `CNB_REPORT_RUN_IMAGE`.
     pub report_run_image: bool,
 }

@@ -27,7 +27,7 @@ use crate::data::report::Report;
 use crate::error::{Context, Error, Result};
 use crate::image::{DiffId, Image, ImageDraft, ImageStore};
 use crate::layers::dir::BuildpackDir;
-use crate::layers::slices;
+use crate::layers::{kept, slices};
 use crate::phase::{labels, saving};
 
 use cache::{CacheExport, Shared};
@@ -100,7 +100,14 @@ pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Ca
 }
 
 fn read_layers(inputs: &Inputs<'_>) -> Result<Vec<BuildpackDir>> {
-    inputs.group.group.iter().map(|buildpack| BuildpackDir::read(inputs.layers_dir, buildpack)).collect()
+    let read = |buildpack| {
+        let mut dir = BuildpackDir::read(inputs.layers_dir, buildpack)?;
+        if inputs.discards_changes {
+            dir.use_kept_layers(inputs.layers_dir, kept::Owner { uid: inputs.uid, gid: inputs.gid })?;
+        }
+        Ok(dir)
+    };
+    inputs.group.group.iter().map(read).collect()
 }
 
 fn make_plan(inputs: &Inputs<'_>, buildpacks: &[BuildpackDir]) -> Result<Plan> {

@@ -141,8 +141,7 @@ fn buildpack_layers(known: &Known<'_>, dir: &BuildpackDir) -> Result<Vec<Planned
         let id = format!("{}:{}", dir.buildpack.id, layer.name);
         let before = previous.and_then(|b| b.layers.get(&layer.name));
         let content = if layer.has_data {
-            let source = LayerSource::Directory { path: layer.path.clone(), uid: known.uid, gid: known.gid };
-            known.source(source, before.map_or("", |l| l.sha.as_str()))
+            known.source(layer.source(known.uid, known.gid), before.map_or("", |l| l.sha.as_str()))
         } else if file.cache {
             bail!("layer '{id}' is cache=true but has no contents");
         } else {

@@ -10,7 +10,7 @@ fn sha(digit: char) -> String {
 }
 
 fn layer(name: &str, has_data: bool, file: LayerToml) -> LayerDir {
-    LayerDir { name: name.into(), path: Path::new("/layers/a_one").join(name), has_data, metadata: Ok(file) }
+    LayerDir { name: name.into(), path: Path::new("/layers/a_one").join(name), has_data, metadata: Ok(file), kept: None }
 }
 
 fn launch() -> LayerToml {
