@@ -15,7 +15,7 @@ impl Session<'_> {
     pub fn cache(&self, stores: &Stores) -> Result<Option<Box<dyn Cache>>> {
         let image = self.flags.text("cache-image");
         if !image.is_empty() {
-            let store = stores.registry().failed_to("create image cache")?;
+            let store = stores.registry();
             let deletes = !self.api.keeps_replaced_cache_image();
             return Ok(Some(Box::new(ImageCache::open(store, image, deletes))));
         }

@@ -83,7 +83,7 @@ fn update(session: &Session<'_>, stores: &Stores, group: &Group, analyzed: Analy
 
 /// Opens the image in its registry and keeps manifest and config for the extender, if there is one.
 fn pull(stores: &Stores, name: &str) -> Result<Arc<Image>> {
-    let Some(image) = stores.registry()?.open(name)? else { bail!("failed to get remote image") };
+    let Some(image) = stores.registry().open(name)? else { bail!("failed to get remote image") };
     let kept = PathBuf::from(EXTENDER_DIR);
     if let Some(digest) = image.digest.as_ref().filter(|_| kept.exists()) {
         let path = kept.join("cache/base").join(digest.as_str());

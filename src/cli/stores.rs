@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::image::layout::LayoutStore;
 use crate::image::{ImageStore, Platform};
 use crate::layers::compression::Compression;
+use crate::registry::RegistryStore;
 
 use super::session::Session;
 
@@ -16,6 +17,7 @@ pub struct Stores {
     /// Of the run image, the previous image and the app image: a layout directory, a daemon, or the registries of their
     /// names.
     pub images: Arc<dyn ImageStore>,
+    registry: RegistryStore,
     in_registry: bool,
 }
 
@@ -23,22 +25,23 @@ impl Stores {
     /// Opens the stores that the flags ask for. To be called before [`Session::become_user`], because credentials and sockets
     /// may be root's. `images` are the names that credentials may be needed for.
     pub fn open(session: &Session<'_>, images: &[&str]) -> Result<Self> {
-        let _ = images;
         let flags = session.flags;
+        let registry = RegistryStore::new(session.invocation, flags.list("insecure-registry"), Platform::host())?;
+        registry.prefetch_credentials(images);
         let compression = Compression::parse(flags.text("compression")).unwrap_or_default();
         if flags.boolean("layout") {
             let images = Arc::new(LayoutStore::new(flags.path("layout-dir"), Platform::host(), compression));
-            return Ok(Self { images, in_registry: false });
+            return Ok(Self { images, registry, in_registry: false });
         }
         if flags.boolean("daemon") {
             bail!("docker daemons are not supported yet");
         }
-        bail!("registries are not supported yet")
+        Ok(Self { images: Arc::new(registry.clone()), registry, in_registry: true })
     }
 
     /// The registries, where a cache image is even if the other images are elsewhere.
-    pub fn registry(&self) -> Result<Arc<dyn ImageStore>> {
-        bail!("registries are not supported yet")
+    pub fn registry(&self) -> Arc<dyn ImageStore> {
+        Arc::new(self.registry.clone())
     }
 
     /// Whether the images are in registries, where access is a matter of its own.
@@ -48,12 +51,11 @@ impl Stores {
 
     /// Makes sure that the image may be written to its registry.
     pub fn check_write(&self, name: &str) -> Result<()> {
-        bail!("registries are not supported yet: {name}")
+        self.registry.check_read_write_access(name)
     }
 
     /// Whether the image may be read; one that does not exist may be. Daemons and layout directories are not asked.
     pub fn accessible(&self, name: &str) -> bool {
-        let _ = name;
-        true
+        !self.in_registry || self.registry.check_read_access(name).is_ok()
     }
 }

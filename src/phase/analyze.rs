@@ -78,8 +78,7 @@ fn open(inputs: &Inputs<'_>, what: &str, name: Option<&str>) -> Result<Option<Ar
 }
 
 fn check_write(inputs: &Inputs<'_>, name: &str) -> Result<()> {
-    let act = format!("failed to ensure registry read/write access to {name}");
-    (inputs.check_write)(name).context(act).context("validating registry write access")
+    (inputs.check_write)(name).context("validating registry write access")
 }
 
 /// Runs the phase.
