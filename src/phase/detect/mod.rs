@@ -7,6 +7,8 @@
 mod order;
 mod resolve;
 mod target;
+#[cfg(test)]
+mod tests;
 mod trial;
 mod walk;
 
