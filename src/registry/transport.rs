@@ -83,8 +83,8 @@ pub(super) enum Target {
 struct Authorized {
     header: Option<HeaderValue>,
     source: String,
-    /// The token was not got just now.
-    token_from_before: Option<String>,
+    /// The token in the header, and whether it was there before this request.
+    token: Option<(String, bool)>,
 }
 
 impl Transport {
@@ -134,31 +134,37 @@ impl Transport {
             let response = self.exchange(request, &endpoint, &url, &authorized, stream.take()).await?;
             let status = response.status();
             let refused = matches!(status.as_u16(), 401 | 403) && !request.accept.contains(&status.as_u16());
-            if refused && !renewed && !streamed && self.renew(request, &endpoint, &authorized, &response).await {
+            let again = refused && !renewed && self.renew(request, &endpoint, &authorized, &response).await;
+            if again && !streamed {
                 renewed = true;
                 continue;
             }
             if status.is_success() || request.accept.contains(&status.as_u16()) {
                 return Ok(response);
             }
-            return Err(request.refused(&url, response, authorized.source).await);
+            let mut fault = request.refused(&url, response, authorized.source).await;
+            if again {
+                // The body is gone; whoever can make it anew sends it with other credentials.
+                fault.kind = Kind::Doubtful;
+            }
+            return Err(fault);
         }
     }
 
-    /// Whether another attempt with other credentials makes sense: the token was from before, the answer asks for something
-    /// that was not known, or a helper has other credentials by now.
+    /// Whether another attempt with other credentials makes sense: the token was from before or is called invalid, the answer
+    /// asks for something that was not known, or a helper has other credentials by now.
     async fn renew(&self, request: &Request, endpoint: &Endpoint, used: &Authorized, response: &Response) -> bool {
         let mut news = false;
-        if let Some(token) = &used.token_from_before {
+        if let Some((token, from_before)) = &used.token {
             endpoint.tokens.lock().await.forget(token);
-            news = true;
+            news = *from_before || says_invalid(response);
         }
         if response.status() == StatusCode::UNAUTHORIZED {
             let challenge = challenge_of(response);
             let mut known = lock(&endpoint.challenge);
             if challenge != Challenge::None && *known != challenge {
                 let widens = matches!((&*known, &challenge), (Challenge::None, _) | (Challenge::Basic, Challenge::Bearer { .. }))
-                    || (used.header.is_none() && used.token_from_before.is_none());
+                    || used.header.is_none();
                 *known = challenge;
                 news |= widens;
             }
@@ -225,7 +231,7 @@ impl Transport {
     async fn authorize(&self, request: &Request, endpoint: &Endpoint, url: &Url) -> Result<Authorized, Fault> {
         // What a registry redirects uploads to is not the registry.
         if !same_origin(url, &endpoint.base) {
-            return Ok(Authorized { header: None, source: String::new(), token_from_before: None });
+            return Ok(Authorized { header: None, source: String::new(), token: None });
         }
         let found = self.keychain.resolve(&request.place.host, request.repository());
         let challenge = lock(&endpoint.challenge).clone();
@@ -239,9 +245,9 @@ impl Transport {
                 format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(format!("{user}:{password}")))
             }
             (_, Challenge::Bearer { .. }) => return self.with_token(request, endpoint, &challenge, found).await,
-            _ => return Ok(Authorized { header: None, source: found.source, token_from_before: None }),
+            _ => return Ok(Authorized { header: None, source: found.source, token: None }),
         };
-        Ok(Authorized { header: secret(&value), source: found.source, token_from_before: None })
+        Ok(Authorized { header: secret(&value), source: found.source, token: None })
     }
 
     async fn with_token(
@@ -256,7 +262,7 @@ impl Transport {
         let owner = owner(&found);
         if let Some(token) = tokens.get(&request.scopes, &owner) {
             let header = secret(&format!("Bearer {}", token.value));
-            return Ok(Authorized { header, source: found.source, token_from_before: Some(token.value.clone()) });
+            return Ok(Authorized { header, source: found.source, token: Some((token.value.clone(), true)) });
         }
         let host = match challenge {
             Challenge::Bearer { realm, .. } => realm.parse::<Url>().map(|url| host_and_port(&url)).unwrap_or_default(),
@@ -275,8 +281,9 @@ impl Transport {
         let token =
             token::fetch(&ask).await.map_err(|fault| Fault { act: format!("{}: {}", request.act, fault.act), ..fault })?;
         let header = secret(&format!("Bearer {}", token.value));
+        let value = token.value.clone();
         tokens.put(token);
-        Ok(Authorized { header, source: found.source, token_from_before: None })
+        Ok(Authorized { header, source: found.source, token: Some((value, false)) })
     }
 
     /// The registry as it was found to be reached, asked for once.
@@ -427,6 +434,12 @@ fn seconds_until(date: &str) -> Option<u64> {
 
 fn challenge_of(response: &Response) -> Challenge {
     Challenge::parse(response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok()))
+}
+
+/// RFC 6750 §3.1: the token itself is the trouble, not what it allows.
+fn says_invalid(response: &Response) -> bool {
+    let lines = response.headers().get_all(WWW_AUTHENTICATE);
+    lines.iter().filter_map(|line| line.to_str().ok()).any(|line| line.contains("error=\"invalid_token\""))
 }
 
 /// A header that is left out of debug output.
