@@ -7,5 +7,6 @@ mod bad_input;
 mod command_line;
 mod creator;
 mod inputs;
+mod protection;
 mod signals;
 mod support;
