@@ -59,8 +59,8 @@ impl Request {
         names.extend(self.candidates.iter().flat_map(RunImageForExport::names));
         match &self.candidates {
             Some(_) => Stores::open(session, &names)
-                .failed_to_with("resolve inputs: unable to create keychain", Failure::InvalidArguments),
-            None => Stores::open(session, &names).failed_to("resolve keychain"),
+                .unless_settled("resolve inputs: unable to create keychain", Failure::InvalidArguments),
+            None => Stores::open(session, &names).unless_settled("resolve keychain", Failure::Generic),
         }
     }
 

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::error::{Error, Failure, Result};
+use crate::image::daemon::socket_helper;
 use crate::phase;
 use crate::process::Invocation;
 
@@ -64,6 +65,8 @@ pub enum Applet<'a> {
     Help,
     /// The helper of the extender that becomes a user and executes a command.
     RunAs(&'a [OsString]),
+    /// The helper that opens a daemon's socket for a program that may not.
+    SocketHelper(&'a [OsString]),
     /// A command with the arguments behind its name.
     Command { command: Command, arguments: &'a [OsString] },
 }
@@ -82,6 +85,9 @@ impl<'a> Applet<'a> {
         }
         if called == phase::extend::run::HELPER {
             return Ok(Self::RunAs(&arguments[1..]));
+        }
+        if called == socket_helper::APPLET {
+            return Ok(Self::SocketHelper(arguments));
         }
         let Some(first) = arguments.get(1) else {
             return Err(Error::new("failed to parse arguments").or_failure(Failure::InvalidArguments));

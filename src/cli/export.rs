@@ -33,7 +33,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     }
     let mut names = images.in_registries(flags.boolean("daemon"));
     names.extend(analyzed.previous_image.as_deref().filter(|name| !name.is_empty()));
-    let stores = Stores::open(session, &names).failed_to("resolve keychain")?;
+    let stores = Stores::open(session, &names).unless_settled("resolve keychain", Failure::Generic)?;
     let volumes = ["cache-dir", "launch-cache"].map(|name| flags.path(name));
     session.become_user(&volumes.each_ref().map(PathBuf::as_path))?;
 

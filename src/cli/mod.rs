@@ -39,6 +39,7 @@ use tracing::{debug, error, warn};
 use crate::api::PlatformApi;
 use crate::bail;
 use crate::error::{Error, Failure, Result};
+use crate::image;
 use crate::log::{self, Level};
 use crate::phase;
 use crate::process::{Invocation, signals};
@@ -54,11 +55,15 @@ pub use session::Session;
 pub fn main(invocation: &Invocation) -> ExitCode {
     // The launcher knows no `tracing`, and nothing of it may be set up for its sake.
     let applet = Applet::select(invocation);
-    if !matches!(applet, Ok(Applet::Launcher(_) | Applet::RunAs(_))) {
+    if !matches!(applet, Ok(Applet::Launcher(_) | Applet::RunAs(_) | Applet::SocketHelper(_))) {
         log::start(invocation.var("CNB_NO_COLOR").and_then(go_values::boolean) != Some(true));
     }
     match applet {
         Ok(Applet::Launcher(invocation)) => phase::launch::main(&invocation),
+        Ok(Applet::SocketHelper(arguments)) => match image::daemon::socket_helper::serve(arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
         Ok(Applet::RunAs(arguments)) => match phase::extend::run::helper(arguments) {
             Ok(never) => match never {},
             Err(error) => {

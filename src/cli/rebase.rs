@@ -22,7 +22,8 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     if flags.boolean("layout") {
         session.guard_experimental(session::LAYOUT)?;
     }
-    let stores = Stores::open(session, &images.in_registries(flags.boolean("daemon"))).failed_to("resolve keychain")?;
+    let stores = Stores::open(session, &images.in_registries(flags.boolean("daemon")))
+        .unless_settled("resolve keychain", Failure::Generic)?;
     let store = stores.images.as_ref();
     let app = open_app(&images, store).failed_to_with("set app image", Failure::Rebase)?;
     if images.run.is_empty() {

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::bail;
-use crate::error::Result;
+use crate::error::{Failure, Result};
+use crate::image::daemon::{Connector, DaemonStore, Host};
 use crate::image::layout::LayoutStore;
 use crate::image::{ImageStore, Platform};
 use crate::layers::compression::Compression;
+use crate::process::user;
 use crate::registry::RegistryStore;
 
+use super::fail::Fail;
 use super::session::Session;
 
 /// The stores of one command.
@@ -34,7 +36,12 @@ impl Stores {
             return Ok(Self { images, registry, in_registry: false });
         }
         if flags.boolean("daemon") {
-            bail!("docker daemons are not supported yet");
+            let drops = user::is_root() && session.user().uid != 0;
+            let connector = Host::of(session.invocation)
+                .and_then(|host| Connector::new(host, &session.invocation.exe, drops))
+                .failed_to_with("initialize docker client", Failure::Generic)?;
+            let images = Arc::new(DaemonStore::new(connector, flags.optional_path("launch-cache")));
+            return Ok(Self { images, registry, in_registry: false });
         }
         Ok(Self { images: Arc::new(registry.clone()), registry, in_registry: true })
     }

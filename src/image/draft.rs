@@ -241,6 +241,13 @@ impl ImageDraft {
         })
     }
 
+    /// The config alone, for a daemon, which knows images by it; and its digest.
+    pub fn encode_config(&self) -> (Vec<u8>, Digest) {
+        let config = self.finished_config().to_bytes();
+        let digest = Digest::of(&config);
+        (config, digest)
+    }
+
     /// The layer as this image's manifest names it.
     pub fn descriptor(&self, layer: &DraftLayer) -> Result<Descriptor> {
         match &layer.content {

@@ -4,6 +4,7 @@
 
 pub mod blob;
 pub mod config;
+pub mod daemon;
 pub mod draft;
 pub mod json;
 pub mod layout;

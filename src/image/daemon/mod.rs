@@ -1,0 +1,86 @@
+//! Images in a docker daemon, or in one that speaks its language (podman).
+//!
+//! A daemon knows no manifests, tells configs only in parts and gives layers back only with the whole image. What is sent to
+//! it is never compressed, and never what it has already: see [`write`].
+
+mod api;
+mod config;
+mod connect;
+mod host;
+mod http;
+mod save;
+pub mod socket_helper;
+mod write;
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use tracing::warn;
+
+use super::reference::DiffId;
+use super::store::{Image, ImageStore, ImageWriter};
+use crate::bail;
+use crate::cache::LaunchCache;
+use crate::error::{Context, Result};
+
+pub use connect::Connector;
+pub use host::Host;
+
+/// The images of one daemon.
+#[derive(Debug)]
+pub struct DaemonStore {
+    engine: Arc<api::Engine>,
+    launch_cache_dir: Option<PathBuf>,
+    /// Opened when it is first needed, which is when the user was changed.
+    launch_cache: OnceLock<Result<LaunchCache>>,
+}
+
+impl DaemonStore {
+    /// Connects to nobody yet. The launch cache has the layers of earlier app images, so that the daemon need not be asked
+    /// for whole images.
+    pub fn new(connector: Connector, launch_cache_dir: Option<PathBuf>) -> Self {
+        Self { engine: Arc::new(api::Engine::new(connector)), launch_cache_dir, launch_cache: OnceLock::new() }
+    }
+
+    fn launch_cache(&self) -> Result<Option<&LaunchCache>> {
+        let Some(dir) = &self.launch_cache_dir else { return Ok(None) };
+        let cache = self.launch_cache.get_or_init(|| LaunchCache::open(dir).context("creating launch cache"));
+        cache.as_ref().map(Some).map_err(Clone::clone)
+    }
+}
+
+impl ImageStore for DaemonStore {
+    fn open(&self, name: &str) -> Result<Option<Arc<Image>>> {
+        self.launch_cache()?;
+        let Some(inspect) = self.engine.inspect(name)? else { return Ok(None) };
+        let id = inspect["Id"].as_str().unwrap_or_default().to_owned();
+        let history = self.engine.history(&id)?;
+        let config = config::image_config(&inspect, &history)?;
+        let identifier = id.strip_prefix("sha256:").unwrap_or(&id).to_owned();
+        Ok(Some(Arc::new(Image { name: name.to_owned(), identifier, config, manifest: None, digest: None })))
+    }
+
+    fn read_layer(&self, image: &Image, diff_id: &DiffId) -> Result<Box<dyn Read + Send>> {
+        if let Some(layer) = self.launch_cache()?.and_then(|cache| write::whole_layer(cache, diff_id)) {
+            return Ok(layer);
+        }
+        let mut found = None;
+        save::fetch(&self.engine, image, &[diff_id.clone()], &mut |_, layer| {
+            found = Some(layer.into_file()?);
+            Ok(())
+        })?;
+        match found {
+            Some(file) => Ok(Box::new(file)),
+            None => bail!("failed to find layer with diff ID {:?} in image {}", diff_id.as_str(), image.name),
+        }
+    }
+
+    fn writer(&self, names: &[String], _base: Option<&Image>) -> Result<Box<dyn ImageWriter>> {
+        let cache = self.launch_cache()?.and_then(|cache| {
+            let writer = cache.writer().map(|writer| (cache.clone(), writer));
+            writer.inspect_err(|error| warn!("The launch cache is not used: {error}")).ok()
+        });
+        Ok(Box::new(write::DaemonWriter::new(Arc::clone(&self.engine), names.to_vec(), cache)))
+    }
+}
