@@ -53,6 +53,9 @@ fn parse_value(text: &str) -> Result<serde_json::Value> {
 }
 
 fn decode<T: DeserializeOwned>(mut value: serde_json::Value) -> Result<T> {
+    if value.is_null() {
+        value = serde_json::Value::Object(serde_json::Map::new());
+    }
     fit_to_toml(&mut value);
     serde_json::from_value(value).map_err(|e| Error::new(format!("decode JSON: {e}")))
 }

@@ -5,6 +5,8 @@ mod config;
 mod context;
 mod dockerfile;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -139,43 +141,4 @@ fn apply(choice: &RunImageChoice, inputs: &Inputs<'_>, analyzed: &Analyzed) -> A
         run_image.extend = true;
     }
     analyzed
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run_dockerfile(extension: &str, image: Option<&str>, extends: bool) -> Generated {
-        let path = PathBuf::from(extension);
-        Generated {
-            extension: extension.into(),
-            kind: Kind::Run,
-            path,
-            image: image.map(str::to_owned),
-            extends,
-            is_ignored: false,
-        }
-    }
-
-    /// image_extension.md, "run.Dockerfile": the last one that sets the base image counts, with all that come after it.
-    #[test]
-    fn the_last_run_image_counts_and_what_was_before_is_ignored() {
-        let mut dockerfiles = [
-            run_dockerfile("a", None, true),
-            run_dockerfile("b", Some("first"), false),
-            Generated { kind: Kind::Build, ..run_dockerfile("c", None, true) },
-            run_dockerfile("d", Some("second"), false),
-            run_dockerfile("e", None, true),
-        ];
-        let choice = choose_run_image(&mut dockerfiles);
-        assert_eq!(choice, RunImageChoice { image: Some("second".into()), extend: true });
-        assert_eq!(dockerfiles.each_ref().map(|d| d.is_ignored), [true, true, false, false, false]);
-    }
-
-    #[test]
-    fn an_ignored_extension_of_the_run_image_does_not_count() {
-        let mut dockerfiles = [run_dockerfile("a", None, true), run_dockerfile("b", Some("x"), false)];
-        assert_eq!(choose_run_image(&mut dockerfiles), RunImageChoice { image: Some("x".into()), extend: false });
-        assert_eq!(choose_run_image(&mut []), RunImageChoice::default());
-    }
 }
