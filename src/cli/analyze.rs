@@ -43,6 +43,8 @@ impl Request {
     pub fn of(session: &Session<'_>) -> Result<Self> {
         let mut images = Images::of(session)?;
         images.merge_deprecated_run(session)?;
+        // The registry of the output image decides between run images: its name comes before their file.
+        ImageReference::parse(&images.output)?;
         let candidates = if images.run.is_empty() { Some(candidates(session)?) } else { None };
         if session.command == Command::Create {
             session.warn_without_cache();
