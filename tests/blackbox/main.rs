@@ -7,6 +7,7 @@ mod bad_input;
 mod command_line;
 mod creator;
 mod inputs;
+mod load_order;
 mod protection;
 mod signals;
 mod support;
