@@ -14,22 +14,53 @@ use crate::error::{Context, Result};
 
 /// platform.md, "metadata.toml" and "io.buildpacks.build.metadata".
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(from = "Document")]
 pub struct BuildMetadata {
     pub bom: Vec<BomEntry>,
     pub buildpacks: Vec<GroupElement>,
     pub extensions: Vec<GroupElement>,
     pub labels: Vec<Label>,
     pub processes: Vec<Process>,
+    /// The document that was read has no list of processes, not even an empty one: null in the label.
+    pub no_processes: bool,
     pub slices: Vec<Slice>,
-    #[serde(rename = "buildpack-default-process-type")]
     pub buildpack_default_process_type: String,
     /// Label only.
-    #[serde(skip)]
     pub launcher: LauncherMetadata,
     /// Effective order of launch layers per buildpack id, for `ordered-layers` (layer-protection-and-order.md §5.4).
-    #[serde(skip)]
     pub ordered_layers: Vec<(String, Vec<String>)>,
+}
+
+/// metadata.toml as it is written.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Document {
+    bom: Vec<BomEntry>,
+    buildpacks: Vec<GroupElement>,
+    extensions: Vec<GroupElement>,
+    labels: Vec<Label>,
+    processes: Option<Vec<Process>>,
+    slices: Vec<Slice>,
+    #[serde(rename = "buildpack-default-process-type")]
+    buildpack_default_process_type: String,
+}
+
+impl From<Document> for BuildMetadata {
+    fn from(document: Document) -> Self {
+        let Document { bom, buildpacks, extensions, labels, processes, slices, buildpack_default_process_type } = document;
+        Self {
+            bom,
+            buildpacks,
+            extensions,
+            labels,
+            no_processes: processes.is_none(),
+            processes: processes.unwrap_or_default(),
+            slices,
+            buildpack_default_process_type,
+            launcher: LauncherMetadata::default(),
+            ordered_layers: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -148,6 +179,7 @@ impl BuildMetadata {
 
     /// The label. The BOM is in it below Platform API 0.9 only.
     pub fn to_json(&self, api: PlatformApi) -> Result<String> {
+        let processes = self.processes.iter().map(|p| p.to_fields(api, "buildpackID"));
         let mut fields = Fields::new();
         if !api.bom_is_in_files() {
             fields = fields.with("bom", Node::list_or_null(self.bom.iter().map(BomEntry::to_json_fields)));
@@ -156,7 +188,7 @@ impl BuildMetadata {
             .with("buildpacks", Node::list_or_null(self.buildpacks.iter().map(GroupElement::to_json_fields)))
             .with_nonempty("extensions", Node::list(self.extensions.iter().map(GroupElement::to_json_fields)))
             .with("launcher", self.launcher.to_fields())
-            .with("processes", Node::list(self.processes.iter().map(|p| p.to_fields(api, "buildpackID"))))
+            .with("processes", if self.no_processes { Node::Null } else { Node::list(processes) })
             .with_nonempty("buildpack-default-process-type", &self.buildpack_default_process_type);
         json_out::to_string(&Node::from(fields))
     }

@@ -30,7 +30,7 @@ pub struct Inputs<'a> {
     pub run_image: Option<&'a str>,
     /// Images that the build will write to registries, in the order in which they are complained about.
     pub written: &'a [&'a str],
-    /// Makes sure that an image may be written to its registry.
+    /// Makes sure that an image may be written to its registry; the error names the image.
     pub check_write: &'a (dyn Fn(&str) -> Result<()> + Sync),
     /// Whether the SBOM of the previous image comes back, for buildpacks that reuse their layers.
     pub restore_sbom: bool,
@@ -306,7 +306,7 @@ mod tests {
                 previous_image: Some(previous),
                 run_image: Some(run),
                 written,
-                check_write: &|name| if name.starts_with("ro") { bail!("401 for {name}") } else { Ok(()) },
+                check_write: &|name| if name.starts_with("ro") { bail!("no access to {name}") } else { Ok(()) },
                 restore_sbom: false,
             };
             Opened::open(&inputs).map(|_| ()).map_err(|e| e.to_string())
@@ -316,7 +316,7 @@ mod tests {
         };
         assert_eq!(open("closed1", "closed2", &["ro"]), read("closed1"));
         assert_eq!(open("open", "closed2", &["ro"]), read("closed2"));
-        let want = "validating registry write access: failed to ensure registry read/write access to ro1: 401 for ro1";
+        let want = "validating registry write access: no access to ro1";
         assert_eq!(open("open", "open", &["rw", "ro1", "ro2"]), Err(want.into()));
         assert_eq!(open("open", "open", &["rw"]), Ok(()));
     }
