@@ -18,7 +18,9 @@ impl LaunchCache {
     /// # Errors
     /// If there is no such directory.
     pub fn open(dir: &Path) -> Result<Self> {
-        VolumeCache::open(dir).map(Self)
+        let cache = VolumeCache::open(dir)?;
+        cache.tidy();
+        Ok(Self(cache))
     }
 
     /// Whether it has a file for this layer; only reading it tells whether it is whole.

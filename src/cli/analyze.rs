@@ -104,6 +104,7 @@ pub fn analyze(session: &Session<'_>, images: &Images, stores: &Stores) -> Resul
         in_registry,
         previous_image: Some(images.previous.as_str()).filter(|name| !name.is_empty()),
         run_image: Some(images.run.as_str()).filter(|name| !name.is_empty()),
+        check_read: &|name| stores.check_read(name),
         written: &written,
         check_write: &|name| stores.check_write(name),
         restore_sbom: !session.skips_layers() && !flags.boolean("skip-sbom"),

@@ -1,7 +1,8 @@
 //! Which cache a command uses, from the flags.
 
 use crate::cache::{Cache, ImageCache, VolumeCache};
-use crate::error::Result;
+use crate::error::{Context, Result};
+use crate::image::ImageReference;
 
 use super::fail::Fail;
 use super::session::Session;
@@ -11,10 +12,13 @@ impl Session<'_> {
     /// The cache image, else the cache directory, else none.
     ///
     /// # Errors
-    /// If the cache directory does not exist.
+    /// If the cache directory does not exist, or the cache image's name is none.
     pub fn cache(&self, stores: &Stores) -> Result<Option<Box<dyn Cache>>> {
         let image = self.flags.text("cache-image");
         if !image.is_empty() {
+            ImageReference::parse(image)
+                .with_context(|| format!("accessing cache image {image:?}"))
+                .failed_to("create image cache")?;
             let store = stores.registry();
             let deletes = !self.api.keeps_replaced_cache_image();
             return Ok(Some(Box::new(ImageCache::open(store, image, deletes))));
@@ -23,6 +27,7 @@ impl Session<'_> {
             return Ok(None);
         }
         let volume = VolumeCache::open(&self.flags.path("cache-dir")).failed_to("create volume cache")?;
+        volume.tidy();
         Ok(Some(Box::new(volume)))
     }
 }

@@ -29,7 +29,6 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     let flags = session.flags;
     session.warn_without_cache();
     let images = super::Images::of(session)?;
-    images.check(flags.boolean("daemon")).failed_to_with("resolve inputs", Failure::InvalidArguments)?;
     let stores = Stores::open(session, &images.in_registries(flags.boolean("daemon")))
         .unless_settled("resolve keychain", Failure::Generic)?;
     let (layers, cache) = (flags.path("layers"), flags.path("cache-dir"));

@@ -56,6 +56,11 @@ impl Stores {
         self.in_registry
     }
 
+    /// Makes sure that the image may be read from its registry, if there is one.
+    pub fn check_read(&self, name: &str) -> Result<()> {
+        self.registry.check_read_access(name)
+    }
+
     /// Makes sure that the image may be written to its registry.
     pub fn check_write(&self, name: &str) -> Result<()> {
         self.registry.check_read_write_access(name)

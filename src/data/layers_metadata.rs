@@ -142,7 +142,12 @@ impl From<ReadBuildpackLayersMetadata> for BuildpackLayersMetadata {
 impl BuildpackLayersMetadata {
     pub(super) fn to_fields(&self, format: Format) -> Fields {
         let layers: Fields = self.layers.iter().map(|(name, layer)| (name.clone(), layer.to_fields(format))).collect();
-        Fields::new().with("key", &self.id).with("version", &self.version).with("layers", layers).with_store(self.store.as_ref())
+        let absent = self.layers_absent && self.layers.is_empty();
+        Fields::new()
+            .with("key", &self.id)
+            .with("version", &self.version)
+            .with("layers", if absent { Node::Null } else { layers.into() })
+            .with_store(self.store.as_ref())
     }
 }
 

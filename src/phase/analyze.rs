@@ -28,6 +28,9 @@ pub struct Inputs<'a> {
     pub in_registry: bool,
     pub previous_image: Option<&'a str>,
     pub run_image: Option<&'a str>,
+    /// Makes sure that an image which seems not to exist is not kept from us: registries that do not want to tell say the
+    /// same of both.
+    pub check_read: &'a (dyn Fn(&str) -> Result<()> + Sync),
     /// Images that the build will write to registries, in the order in which they are complained about.
     pub written: &'a [&'a str],
     /// Makes sure that an image may be written to its registry; the error names the image.
@@ -69,12 +72,17 @@ fn join<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
 fn open(inputs: &Inputs<'_>, what: &str, name: Option<&str>) -> Result<Option<Arc<Image>>> {
     let Some(name) = name else { return Ok(None) };
     let opened = inputs.images.open(name);
-    if inputs.in_registry {
-        let act = format!("failed to ensure registry read access to {name}");
-        opened.context(act).context("validating registry read access")
-    } else {
-        opened.with_context(|| format!("getting {what} image"))
+    if !inputs.in_registry {
+        return opened.with_context(|| format!("getting {what} image"));
     }
+    let opened = opened.with_context(|| format!("failed to ensure registry read access to {name}"));
+    let opened = opened.and_then(|opened| {
+        if opened.is_none() {
+            (inputs.check_read)(name)?;
+        }
+        Ok(opened)
+    });
+    opened.context("validating registry read access")
 }
 
 fn check_write(inputs: &Inputs<'_>, name: &str) -> Result<()> {
@@ -213,6 +221,7 @@ mod tests {
             in_registry: false,
             previous_image: Some(previous),
             run_image,
+            check_read: &|_| Ok(()),
             written: &[],
             check_write: &|_| Ok(()),
             restore_sbom: true,
@@ -305,6 +314,7 @@ mod tests {
                 in_registry: true,
                 previous_image: Some(previous),
                 run_image: Some(run),
+                check_read: &|name| if name.starts_with("hidden") { bail!("401 for {name}") } else { Ok(()) },
                 written,
                 check_write: &|name| if name.starts_with("ro") { bail!("no access to {name}") } else { Ok(()) },
                 restore_sbom: false,
@@ -316,6 +326,7 @@ mod tests {
         };
         assert_eq!(open("closed1", "closed2", &["ro"]), read("closed1"));
         assert_eq!(open("open", "closed2", &["ro"]), read("closed2"));
+        assert_eq!(open("hidden", "open", &[]), Err("validating registry read access: 401 for hidden".into()));
         let want = "validating registry write access: no access to ro1";
         assert_eq!(open("open", "open", &["rw", "ro1", "ro2"]), Err(want.into()));
         assert_eq!(open("open", "open", &["rw"]), Ok(()));

@@ -13,6 +13,7 @@
 
 mod commit;
 mod lock;
+mod tidy;
 mod verified;
 mod writer;
 
