@@ -106,7 +106,7 @@ fn image(diff_ids: &[&DiffId]) -> Arc<Image> {
     draft.set_label(LABEL, &metadata(&named).to_json().unwrap());
     let config = draft.finished_config();
     let digest = Some(Digest::from_sha256(&[8; 32]));
-    Arc::new(Image { name: "cache".into(), identifier: "cache@x".into(), config, manifest: None, digest })
+    Arc::new(Image { name: "cache".into(), identifier: "cache@x".into(), config, manifest: None, digest, originals: None })
 }
 
 fn open(registry: Registry) -> (ImageCache, Arc<Mutex<Vec<String>>>) {

@@ -12,8 +12,8 @@ use crate::data::group::Group;
 use crate::data::layers_metadata::LayersMetadata;
 use crate::data::run::RunToml;
 use crate::error::{Failure, Result};
+use crate::image::Image;
 use crate::image::layout;
-use crate::image::{Image, ImageDraft};
 use crate::phase::restore::images::{ImageInputs, update_images};
 use crate::phase::restore::{self, Inputs};
 
@@ -88,7 +88,7 @@ fn pull(stores: &Stores, name: &str) -> Result<Arc<Image>> {
     if let Some(digest) = image.digest.as_ref().filter(|_| kept.exists()) {
         let path = kept.join("cache/base").join(digest.as_str());
         debug!("Saving image metadata to {}...", path.display());
-        layout::write_sparse(&path, &ImageDraft::from_base(&image)?)?;
+        layout::write_sparse(&path, &image)?;
     }
     Ok(image)
 }

@@ -29,6 +29,7 @@ fn image(family: MediaFamily, layers: &[u8], top: Value) -> Arc<Image> {
         config: ImageConfig { json: config },
         manifest: Some(Manifest { json: manifest }),
         digest: Some(digest(1)),
+        originals: None,
     })
 }
 

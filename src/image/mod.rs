@@ -19,4 +19,4 @@ pub use draft::{DraftLayer, Encoded, ImageDraft, LayerContent};
 pub use manifest::{Descriptor, Manifest, MediaFamily};
 pub use platform::Platform;
 pub use reference::{DiffId, Digest, ImageReference};
-pub use store::{Image, ImageStore, ImageWriter, LayerBlob, Saved};
+pub use store::{Image, ImageStore, ImageWriter, LayerBlob, Originals, Saved};

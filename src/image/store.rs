@@ -23,6 +23,15 @@ pub struct Image {
     pub manifest: Option<Manifest>,
     /// Digest of the manifest; `None` in a daemon.
     pub digest: Option<Digest>,
+    /// `None` in a daemon.
+    pub originals: Option<Originals>,
+}
+
+/// Manifest and config byte for byte as a store holds them: only these bytes have their digests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Originals {
+    pub manifest: Vec<u8>,
+    pub config: Vec<u8>,
 }
 
 /// A layer as a store holds it. `digest` and `size` are those of the blob as stored (compressed in a registry or layout).

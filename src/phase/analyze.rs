@@ -195,7 +195,8 @@ mod tests {
             });
             let config = ImageConfig::parse(json.to_string().as_bytes())?;
             let (identifier, name) = (format!("{name}@id"), name.to_owned());
-            Ok((name == "app").then(|| Arc::new(Image { name, identifier, config, manifest: None, digest: None })))
+            Ok((name == "app")
+                .then(|| Arc::new(Image { name, identifier, config, manifest: None, digest: None, originals: None })))
         }
 
         fn is_complete(&self, _: &Image) -> Result<bool> {

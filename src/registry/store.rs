@@ -19,7 +19,9 @@ use super::writer::RegistryWriter;
 use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::image::manifest::{Descriptor, is_index};
-use crate::image::{DiffId, Digest, Image, ImageConfig, ImageReference, ImageStore, ImageWriter, Manifest, Platform, blob};
+use crate::image::{
+    DiffId, Digest, Image, ImageConfig, ImageReference, ImageStore, ImageWriter, Manifest, Originals, Platform, blob,
+};
 use crate::process::Invocation;
 
 /// All registries. Clones share connections, tokens and what is known about blobs, so one is made per process.
@@ -133,6 +135,7 @@ impl RegistryStore {
         let manifest = Manifest::parse(&crate::image::json::to_bytes(&json)).context(format!("manifest of {name}"))?;
         let config_descriptor = manifest.config()?;
         let config = repository.config(&config_descriptor.digest).await?;
+        let originals = Some(Originals { manifest: small.bytes.to_vec(), config: config.bytes.to_vec() });
         let config = ImageConfig::parse(&config.bytes).context(format!("config of {name}"))?;
         if small.from_origin {
             self.learn_blob(&repository, &config_descriptor.digest);
@@ -141,7 +144,7 @@ impl RegistryStore {
             }
         }
         let identifier = reference.with_digest(&small.digest).name();
-        Ok(Image { name, identifier, config, manifest: Some(manifest), digest: Some(small.digest) })
+        Ok(Image { name, identifier, config, manifest: Some(manifest), digest: Some(small.digest), originals })
     }
 }
 

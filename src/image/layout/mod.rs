@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::blob;
-use super::draft::ImageDraft;
 use super::platform::Platform;
 use super::reference::{DiffId, Digest, ImageReference};
-use super::store::{Image, ImageStore, ImageWriter, Saved};
+use super::store::{Image, ImageStore, ImageWriter};
 use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::layers::compression::Compression;
@@ -83,9 +82,9 @@ impl ImageStore for LayoutStore {
     }
 }
 
-/// Writes an image whose layers exist elsewhere (`sparse`): config, manifest and index, no layer blobs.
-pub fn write_sparse(path: &Path, draft: &ImageDraft) -> Result<Saved> {
-    write::LayoutWriter::new(vec![path.to_owned()], None, Compression::default())?.publish(draft, false)
+/// Writes an image whose layers exist elsewhere (`sparse`): an index, manifest and config byte for byte, no layer blobs.
+pub fn write_sparse(path: &Path, image: &Arc<Image>) -> Result<()> {
+    write::LayoutWriter::new(vec![path.to_owned()], None, Compression::default())?.publish_sparse(image)
 }
 
 #[cfg(test)]

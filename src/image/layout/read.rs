@@ -11,7 +11,7 @@ use crate::image::config::ImageConfig;
 use crate::image::manifest::{Descriptor, Manifest, is_index};
 use crate::image::platform::Platform;
 use crate::image::reference::Digest;
-use crate::image::store::Image;
+use crate::image::store::{Image, Originals};
 
 /// Where a layout keeps a blob.
 pub fn blob_path(layout: &Path, digest: &Digest) -> PathBuf {
@@ -40,11 +40,14 @@ fn read_image(path: &Path, index: &Value, platform: &Platform) -> Result<Image> 
             serde_json::from_slice(&read_blob(path, &descriptor)?).map_err(|e| Error::new(format!("parse index: {e}")))?;
         descriptor = choose(&nested, platform)?;
     }
-    let manifest = Manifest::parse(&read_blob(path, &descriptor)?)?;
-    let config = ImageConfig::parse(&read_blob(path, &manifest.config()?)?)?;
+    let manifest_bytes = read_blob(path, &descriptor)?;
+    let manifest = Manifest::parse(&manifest_bytes)?;
+    let config_bytes = read_blob(path, &manifest.config()?)?;
+    let config = ImageConfig::parse(&config_bytes)?;
     let name = path.to_string_lossy().into_owned();
     let identifier = format!("{name}@{}", descriptor.digest);
-    Ok(Image { name, identifier, config, manifest: Some(manifest), digest: Some(descriptor.digest) })
+    let originals = Some(Originals { manifest: manifest_bytes, config: config_bytes });
+    Ok(Image { name, identifier, config, manifest: Some(manifest), digest: Some(descriptor.digest), originals })
 }
 
 fn choose(index: &Value, platform: &Platform) -> Result<Descriptor> {

@@ -17,7 +17,7 @@ use crate::image::draft::{Encoded, ImageDraft, LayerContent};
 use crate::image::json;
 use crate::image::manifest::{Descriptor, MediaFamily};
 use crate::image::reference::Digest;
-use crate::image::store::{ImageWriter, LayerBlob, Saved};
+use crate::image::store::{Image, ImageWriter, LayerBlob, Saved};
 use crate::layers::compression::Compression;
 use crate::layers::pipeline::compress_layer;
 use crate::layers::sink::{BlobSink, Chunk};
@@ -43,14 +43,31 @@ impl LayoutWriter {
         Ok(Self { paths, ref_name, compression, staging: Arc::new(staging), next: AtomicU64::new(0) })
     }
 
-    /// Makes the image visible at all paths. `layers`: with the blobs of its layers, as far as they exist.
-    pub(super) fn publish(self, draft: &ImageDraft, layers: bool) -> Result<Saved> {
+    /// Makes manifest and config of an image visible as they are, without layers.
+    pub(super) fn publish_sparse(self, image: &Arc<Image>) -> Result<()> {
+        let (Some(originals), Some(manifest)) = (&image.originals, &image.manifest) else {
+            bail!("{} has no manifest", image.name)
+        };
+        let encoded = Encoded {
+            config_digest: Digest::of(&originals.config),
+            config: originals.config.clone(),
+            manifest_digest: Digest::of(&originals.manifest),
+            manifest: originals.manifest.clone(),
+            manifest_media_type: manifest.family().manifest(),
+        };
+        let draft = ImageDraft::from_base(image)?;
+        let publish = |path: &PathBuf| self.publish_at(path, &draft, &encoded, &[]);
+        self.paths.iter().try_for_each(|path| publish(path).with_context(|| format!("write image to {}", path.display())))
+    }
+
+    /// Makes the image visible at all paths, with the blobs of its layers, as far as they exist.
+    fn publish(self, draft: &ImageDraft) -> Result<Saved> {
         let mut draft = draft.clone();
         if let Some(name) = &self.ref_name {
             draft.annotations.insert(REF_NAME.to_owned(), name.clone());
         }
         let encoded = draft.encode()?;
-        let blobs = if layers { self.blobs(&draft)? } else { Vec::new() };
+        let blobs = self.blobs(&draft)?;
         for path in &self.paths {
             self.publish_at(path, &draft, &encoded, &blobs).with_context(|| format!("write image to {}", path.display()))?;
         }
@@ -127,7 +144,7 @@ impl ImageWriter for LayoutWriter {
     }
 
     fn commit(self: Box<Self>, draft: &ImageDraft) -> Result<Saved> {
-        self.publish(draft, true)
+        self.publish(draft)
     }
 }
 

@@ -96,7 +96,14 @@ mod tests {
 
     fn image(name: &str, identifier: &str) -> Arc<Image> {
         let config = ImageConfig::parse(br#"{"os": "linux", "architecture": "riscv64", "rootfs": {}}"#).unwrap();
-        Arc::new(Image { name: name.into(), identifier: identifier.into(), config, manifest: None, digest: None })
+        Arc::new(Image {
+            name: name.into(),
+            identifier: identifier.into(),
+            config,
+            manifest: None,
+            digest: None,
+            originals: None,
+        })
     }
 
     impl ImageStore for Store {
