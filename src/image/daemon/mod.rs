@@ -58,7 +58,7 @@ impl ImageStore for DaemonStore {
         let history = self.engine.history(&id)?;
         let config = config::image_config(&inspect, &history)?;
         let identifier = id.strip_prefix("sha256:").unwrap_or(&id).to_owned();
-        Ok(Some(Arc::new(Image { name: name.to_owned(), identifier, config, manifest: None, digest: None })))
+        Ok(Some(Arc::new(Image { name: name.to_owned(), identifier, config, manifest: None, digest: None, originals: None })))
     }
 
     fn read_layer(&self, image: &Image, diff_id: &DiffId) -> Result<Box<dyn Read + Send>> {
