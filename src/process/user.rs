@@ -95,20 +95,14 @@ fn change_owner_below(directory: OwnedFd, path: &Path, uid: u32, gid: u32) -> Re
 
 /// Changes this process, all threads, to `user`. Does nothing, and needs no right, if it runs as him already.
 pub fn run_as(user: User) -> Result<()> {
-    use nix::unistd::{Gid, Uid, getgid, getuid, setgroups, setresgid, setresuid};
+    use nix::unistd::{Gid, Uid, getgid, getuid, setresgid, setresuid};
     if i64::from(getuid().as_raw()) == user.uid && i64::from(getgid().as_raw()) == user.gid {
         return Ok(());
     }
     let (uid, gid) = user.ids()?;
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     let failed = |error: nix::Error| Error::from(io::Error::from(error));
-    if is_root() {
-        // A user namespace may forbid it; then there are no other groups to lose.
-        match setgroups(&[gid]) {
-            Ok(()) | Err(nix::Error::EPERM) => {}
-            Err(error) => return Err(failed(error).context("setgroups")),
-        }
-    }
+    // Supplementary groups stay, as in the reference: platforms mount files that only root's group may read.
     setresgid(gid, gid, gid).map_err(failed)?;
     setresuid(uid, uid, uid).map_err(failed)
 }
