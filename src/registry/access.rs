@@ -6,7 +6,7 @@ use super::fault::{Fault, Kind};
 use super::repository::Started;
 use super::store::RegistryStore;
 use crate::error::{Error, Result};
-use crate::image::{ImageReference, ImageStore as _};
+use crate::image::ImageReference;
 
 impl RegistryStore {
     /// Whether an image may be read. One that does not exist may be. An empty name is fine.
@@ -56,14 +56,5 @@ impl RegistryStore {
             Err(fault) => Err(fault.into()),
             Ok(_) => Ok(()),
         }
-    }
-
-    /// Deletes the manifest that an image has now from its repository (a replaced cache image).
-    pub fn delete(&self, name: &str) -> Result<()> {
-        let Some(image) = self.open(name)? else { return Ok(()) };
-        let Some(digest) = image.digest.clone() else { return Ok(()) };
-        let repository = self.repository(&ImageReference::parse(name)?, name);
-        self.forget_image(name);
-        Ok(self.runtime()?.run(async move { repository.delete_manifest(&digest).await })??)
     }
 }

@@ -258,6 +258,14 @@ impl ImageStore for RegistryStore {
         Ok(blob::verified(blob::decompress(reader)?, diff_id))
     }
 
+    /// Deletes the manifest (a replaced cache image); its blobs are the registry's matter.
+    fn delete(&self, image: &Image) -> Result<()> {
+        let Some(digest) = image.digest.clone() else { return Ok(()) };
+        let repository = self.repository(&ImageReference::parse(&image.name)?, &image.name);
+        self.forget_image(&image.name);
+        Ok(self.runtime()?.run(async move { repository.delete_manifest(&digest).await })??)
+    }
+
     fn writer(&self, names: &[String], base: Option<&Image>) -> Result<Box<dyn ImageWriter>> {
         Ok(Box::new(RegistryWriter::new(self.clone(), names, base)?))
     }
