@@ -94,6 +94,7 @@ fn check_write(inputs: &Inputs<'_>, name: &str) -> Result<()> {
 /// # Errors
 /// The previous image's SBOM cannot be restored; the run image has no operating system.
 pub fn analyze(inputs: &Inputs<'_>, images: &Opened) -> Result<Analyzed> {
+    let _timing = crate::phase::timing::measure("Analyzer");
     let _span = tracing::info_span!("phase", name = "analyze").entered();
     let (metadata, previous_reference) = previous(inputs, images)?;
     if inputs.restore_sbom && inputs.api.has_sbom() {

@@ -11,6 +11,7 @@ pub fn save(writer: Box<dyn ImageWriter>, draft: &ImageDraft) -> Result<ImageRep
     let names = writer.shown_names();
     let name = names.first().map_or("", String::as_str);
     let _span = debug_span!("save", name).entered();
+    let _timing = crate::phase::timing::measure(format!("Saving {name}..."));
     info!("Saving {name}...");
     let saved = writer.commit(draft)?;
     let id = match (&saved.image_id, &saved.digest) {

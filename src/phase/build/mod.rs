@@ -55,6 +55,8 @@ pub struct Inputs<'a> {
 /// # Errors
 /// [`crate::error::Failure::BuildpackBuild`] if a bin/build fails; nothing of later buildpacks is run then.
 pub fn build(inputs: &Inputs<'_>) -> Result<BuildMetadata> {
+    let _span = tracing::info_span!("phase", name = "build").entered();
+    let _timing = crate::phase::timing::measure("Builder");
     let layers_dir = inputs.layers_dir;
     remove_tree(&layers_dir.join("sbom")).context("cleaning layers SBOM directory")?;
 

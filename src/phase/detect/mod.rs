@@ -14,7 +14,7 @@ mod walk;
 
 use std::path::PathBuf;
 
-use tracing::{debug_span, error};
+use tracing::{error, info_span};
 
 use crate::api::PlatformApi;
 use crate::buildpack::ids;
@@ -88,7 +88,7 @@ impl Detector {
     /// No group passed ([`Failure::NoGroup`], or [`Failure::NoGroupWithErrors`] if a bin/detect ended with an error), or a
     /// module in an order of a buildpack is missing.
     pub fn detect(&self) -> Result<Detected> {
-        let _span = debug_span!("detect").entered();
+        let _span = info_span!("phase", name = "detect").entered();
         let _timing = timing::measure("Detector");
         let mut walk = walk::Walk::new(&self.inputs, &self.target);
         let outcome = walk.order(&self.groups);

@@ -238,7 +238,8 @@ fn bin_detect_of_a_group_run_at_the_same_time() {
 /// buildpack.md, "For each trial": the five rules on what is provided and required.
 #[test]
 fn build_plans() {
-    let cases: &[(&str, &[(&str, String)], Option<&[&str]>)] = &[
+    type Case<'a> = (&'a str, &'a [(&'a str, String)], Option<&'a [&'a str]>);
+    let cases: &[Case<'_>] = &[
         ("provided before it is required", &[("a", provides("x")), ("b", requires("x"))], Some(&["a", "b"])),
         ("provided and required by the same", &[("a", provides("x") + &requires("x"))], Some(&["a"])),
         ("a required one provides what nobody requires", &[("a", provides("x")), ("b", String::new())], None),

@@ -125,6 +125,7 @@ impl CacheExport {
     /// Puts the other layers into the cache and commits it.
     pub fn finish(mut self, mut shared: Shared) -> Result<()> {
         let _span = debug_span!("cache").entered();
+        let _timing = crate::phase::timing::measure("Cache");
         let mut prepared = std::mem::take(self.prepared.get_mut().unwrap_or_else(PoisonError::into_inner));
         let mut metadata = CacheMetadata { buildpacks: self.buildpacks.clone(), ..CacheMetadata::default() };
         for (index, layer) in self.layers.iter().enumerate() {

@@ -64,6 +64,7 @@ impl Exported {
 /// Whatever keeps the image from being complete; a cache never does.
 pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Cache>) -> Result<Exported> {
     let _span = debug_span!("export").entered();
+    let _timing = crate::phase::timing::measure("Exporter");
     if inputs.api.has_lifecycle_sbom() {
         sbom::copy(inputs.layers_dir, inputs.launcher_sbom).context("failed to copy buildpacksio SBOMs")?;
     }

@@ -10,7 +10,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-use tracing::{debug, debug_span, warn};
+use tracing::{debug, info_span, warn};
 
 use crate::api::PlatformApi;
 use crate::buildpack::generate::generate as run_generate;
@@ -49,7 +49,7 @@ pub struct Inputs<'a> {
 /// # Errors
 /// A bin/generate fails ([`Failure::ExtensionGenerate`]) or writes what it must not ([`Failure::Generate`]).
 pub fn generate(inputs: &Inputs<'_>, analyzed: &Analyzed, plan: &Plan) -> Result<(Analyzed, Plan)> {
-    let _span = debug_span!("generate").entered();
+    let _span = info_span!("phase", name = "generate").entered();
     let _timing = timing::measure("Generator");
     run(inputs, analyzed, plan).map_err(|e| e.or_failure(Failure::Generate))
 }

@@ -40,6 +40,7 @@ pub struct Inputs<'a> {
 /// The image was not made by a lifecycle, or it does not fit the new run image; nothing is written then.
 pub fn rebase(inputs: &Inputs<'_>, store: &dyn ImageStore) -> Result<Report> {
     let _span = debug_span!("rebase").entered();
+    let _timing = crate::phase::timing::measure("Rebaser");
     let (app, run_image) = (inputs.app, inputs.run_image);
     if made_with_targets(app) {
         checks::target(app, run_image, inputs.force)?;

@@ -43,6 +43,7 @@ pub struct Inputs<'a> {
 /// # Errors
 /// The layers directory cannot be read or written.
 pub fn restore(inputs: &Inputs<'_>) -> Result<()> {
+    let _timing = crate::phase::timing::measure("Restorer");
     let _span = tracing::info_span!("phase", name = "restore").entered();
     let cached = cache_metadata(inputs)?;
     for buildpack in inputs.buildpacks {
