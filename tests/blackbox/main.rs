@@ -9,5 +9,6 @@ mod creator;
 mod inputs;
 mod load_order;
 mod protection;
+mod python;
 mod signals;
 mod support;
