@@ -25,7 +25,7 @@ static RUNNING: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 /// Runs a program that shares our stdout and stderr, unless `command` says otherwise, and reads nothing.
 ///
 /// # Errors
-/// The program cannot be started (`fork/exec <program>: …`), or a signal ended this phase meanwhile
+/// The program cannot be started (`fork/exec <program>: …`, `chdir <directory>: …`), or a signal ended this phase meanwhile
 /// ([`crate::error::Failure::Signal`]).
 pub fn run(command: &mut Command) -> Result<ExitStatus> {
     wait(start(command)?)
@@ -91,6 +91,10 @@ fn read_until(mut output: PipeReader, ended: &PipeReader) -> Result<Vec<u8>> {
 
 fn start(command: &mut Command) -> Result<Child> {
     signals::watch();
+    // A missing directory would pass for a missing program.
+    if let Some(directory) = command.get_current_dir() {
+        std::fs::metadata(directory).map_err(|error| Error::io("chdir", directory, &error))?;
+    }
     // The lock is held meanwhile, so that a signal either finds the program or keeps it from starting.
     let mut running = running();
     if let Some(error) = signals::received() {
@@ -208,8 +212,10 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn a_program_or_directory_that_is_not_there_is_named() {
         let error = run(&mut Command::new("/no/such/program")).unwrap_err();
         assert_eq!(error.to_string(), "fork/exec /no/such/program: no such file or directory");
+        let error = run(Command::new("/bin/true").current_dir("/no/such")).unwrap_err();
+        assert_eq!(error.to_string(), "chdir /no/such: no such file or directory");
     }
 }

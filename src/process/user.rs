@@ -94,6 +94,9 @@ fn change_owner_below(directory: OwnedFd, path: &Path, uid: u32, gid: u32) -> Re
 }
 
 /// Changes this process, all threads, to `user`. Does nothing, and needs no right, if it runs as him already.
+///
+/// The supplementary groups stay: apps have files that only root's group may read, and containers are given groups
+/// (`--group-add`) for the sake of a daemon's socket [conformance: export/owners].
 pub fn run_as(user: User) -> Result<()> {
     use nix::unistd::{Gid, Uid, getgid, getuid, setresgid, setresuid};
     if i64::from(getuid().as_raw()) == user.uid && i64::from(getgid().as_raw()) == user.gid {
@@ -102,7 +105,6 @@ pub fn run_as(user: User) -> Result<()> {
     let (uid, gid) = user.ids()?;
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     let failed = |error: nix::Error| Error::from(io::Error::from(error));
-    // Supplementary groups stay, as in the reference: platforms mount files that only root's group may read.
     setresgid(gid, gid, gid).map_err(failed)?;
     setresuid(uid, uid, uid).map_err(failed)
 }
