@@ -159,8 +159,13 @@ pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
 
 fn open_run_image(name: &str, store: &dyn ImageStore) -> Result<Arc<Image>> {
     let image = store.open(name).failed_to("create new app image")?;
-    let missing = || Error::new(format!("run image '{name}' does not exist or may not be read"));
-    image.ok_or_else(missing).failed_to("create new app image")
+    image.ok_or_else(|| missing("run image", name, store)).failed_to("create new app image")
+}
+
+/// Says which image there is not, and what its store said of it.
+pub(super) fn missing(what: &str, name: &str, store: &dyn ImageStore) -> Error {
+    let why = store.why_absent(name).unwrap_or_else(|| "it does not exist".into());
+    Error::new(format!("{what} '{}' cannot be had: {why}", store.display_name(name)))
 }
 
 /// The image whose layers are reused. One that has gone since it was analyzed is none.

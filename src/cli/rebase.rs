@@ -5,12 +5,13 @@ use std::sync::Arc;
 use crate::bail;
 use crate::data::layers_metadata::LayersMetadata;
 use crate::data::run::RunImageForExport;
-use crate::error::{Context, Error, Failure, Result};
+use crate::error::{Context, Failure, Result};
 use crate::image::{Image, ImageReference, ImageStore};
 use crate::phase::labels::{self, LIFECYCLE_METADATA};
 use crate::phase::rebase::{self, Inputs};
 use crate::phase::run_image;
 
+use super::export::missing;
 use super::fail::Fail;
 use super::inputs::Images;
 use super::session::{self, Session};
@@ -32,8 +33,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     session.become_user(&[])?;
 
     let run_image = store.open(&images.run).failed_to("access run image")?;
-    let missing = || Error::new(format!("run image '{}' does not exist or may not be read", images.run));
-    let run_image = run_image.ok_or_else(missing).failed_to("access run image")?;
+    let run_image = run_image.ok_or_else(|| missing("run image", &images.run, store)).failed_to("access run image")?;
     let names: Vec<String> = std::iter::once(&images.output).chain(&images.tags).cloned().collect();
     let inputs = Inputs {
         api: session.api,
@@ -59,9 +59,7 @@ fn inputs(session: &Session<'_>) -> Result<Images> {
 fn open_app(images: &Images, store: &dyn ImageStore) -> Result<Arc<Image>> {
     let name = if images.previous.is_empty() { &images.output } else { &images.previous };
     let image = store.open(name).failed_to("access image to rebase")?;
-    image
-        .ok_or_else(|| Error::new(format!("image '{name}' does not exist or may not be read")))
-        .failed_to("access image to rebase")
+    image.ok_or_else(|| missing("image", name, store)).failed_to("access image to rebase")
 }
 
 /// The run image that the app image names, or its mirror that is nearest to the output.

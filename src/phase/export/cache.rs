@@ -12,7 +12,7 @@ use tracing::{debug, debug_span, info, warn};
 use super::Inputs;
 use super::execute::Done;
 use super::plan::{Place, Plan, PlannedLayer};
-use crate::cache::{CacheWriter, StagedLayer};
+use crate::cache::{Cache, CacheWriter, StagedLayer};
 use crate::data::cache_metadata::CacheMetadata;
 use crate::data::layers_metadata::{BuildpackLayersMetadata, LayerMetadata};
 use crate::error::{Context, Error, Result};
@@ -53,6 +53,8 @@ pub struct CacheExport {
     pub writer: Box<dyn CacheWriter>,
     /// Metadata of the cache that it replaces.
     pub old: CacheMetadata,
+    /// There is no cache that it replaces.
+    is_first: bool,
     /// Main name of the app image.
     image: String,
     /// Still without layers, in group order.
@@ -82,8 +84,10 @@ struct Stored {
 }
 
 impl CacheExport {
-    /// Lists what belongs into the cache.
-    pub fn new(inputs: &Inputs<'_>, writer: Box<dyn CacheWriter>, old: CacheMetadata, dirs: &[BuildpackDir]) -> Self {
+    /// Begins a new cache and lists what belongs into it.
+    pub fn new(inputs: &Inputs<'_>, cache: &dyn Cache, dirs: &[BuildpackDir]) -> Result<Self> {
+        let old = cache.metadata().context("metadata for previous cache")?;
+        let writer = cache.writer()?;
         let directory = |path: &Path| LayerSource::Directory { path: path.to_owned(), uid: inputs.uid, gid: inputs.gid };
         let mut layers = Vec::new();
         for (index, dir) in dirs.iter().enumerate() {
@@ -111,7 +115,7 @@ impl CacheExport {
         };
         let buildpacks = dirs.iter().map(buildpack).collect();
         let image = inputs.names.first().cloned().unwrap_or_default();
-        Self { writer, old, image, buildpacks, layers, prepared: Mutex::default() }
+        Ok(Self { writer, old, is_first: !cache.exists(), image, buildpacks, layers, prepared: Mutex::default() })
     }
 
     /// Puts the layers that the image does not have into the cache; [`Self::finish`] then has less to do.
@@ -126,6 +130,9 @@ impl CacheExport {
     pub fn finish(mut self, mut shared: Shared) -> Result<()> {
         let _span = debug_span!("cache").entered();
         let _timing = crate::phase::timing::measure("Cache");
+        if self.is_first {
+            info!("Layer cache not found");
+        }
         let mut prepared = std::mem::take(self.prepared.get_mut().unwrap_or_else(PoisonError::into_inner));
         let mut metadata = CacheMetadata { buildpacks: self.buildpacks.clone(), ..CacheMetadata::default() };
         for (index, layer) in self.layers.iter().enumerate() {

@@ -20,8 +20,7 @@ use std::sync::Arc;
 use tracing::{debug, debug_span, info, warn};
 
 use crate::buildpack::ids;
-use crate::cache::{Cache, CacheWriter};
-use crate::data::cache_metadata::CacheMetadata;
+use crate::cache::Cache;
 use crate::data::layers_metadata::{RunImageForRebase, Stack};
 use crate::data::report::Report;
 use crate::error::{Context, Error, Result};
@@ -141,12 +140,7 @@ fn make_plan(inputs: &Inputs<'_>, buildpacks: &[BuildpackDir]) -> Result<Plan> {
 
 /// A cache that cannot be begun is none.
 fn open_cache(inputs: &Inputs<'_>, cache: &dyn Cache, buildpacks: &[BuildpackDir]) -> Option<CacheExport> {
-    let open = || -> Result<(Box<dyn CacheWriter>, CacheMetadata)> {
-        let old = cache.metadata().context("metadata for previous cache")?;
-        Ok((cache.writer()?, old))
-    };
-    let (writer, old) = open().inspect_err(|error| warn!("Failed to export cache: {error}")).ok()?;
-    Some(CacheExport::new(inputs, writer, old, buildpacks))
+    CacheExport::new(inputs, cache, buildpacks).inspect_err(|error| warn!("Failed to export cache: {error}")).ok()
 }
 
 /// The new image: run image, layers, labels, config.
