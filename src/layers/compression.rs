@@ -1,6 +1,7 @@
 //! How new layers are compressed (`CNB_COMPRESSION`, extensions.md).
 
-use crate::image::MediaFamily;
+use crate::error::{Error, Failure, Result};
+use crate::image::{Image, MediaFamily};
 
 /// Codec and level of new layers in registries and layouts.
 ///
@@ -45,6 +46,19 @@ impl Compression {
             (Self::Zstd(_), MediaFamily::Oci) => Some("application/vnd.oci.image.layer.v1.tar+zstd"),
             (Self::Zstd(_), MediaFamily::Docker) => None,
         }
+    }
+
+    /// Makes sure that the codec can be told in the manifest of an image on this base.
+    ///
+    /// # Errors
+    /// zstd on an image with docker media types, exit 3.
+    pub fn check_fits(self, base: Option<&Image>) -> Result<()> {
+        let Some((base, family)) = base.and_then(|base| Some((base, base.manifest.as_ref()?.family()))) else { return Ok(()) };
+        if self.media_type(family).is_some() {
+            return Ok(());
+        }
+        let message = format!("CNB_COMPRESSION asks for zstd, but {} has docker media types, which have none for it", base.name);
+        Err(Error::new(message).or_failure(Failure::InvalidArguments))
     }
 
     /// Names codec, its version and level. Equal ids mean equal bytes for equal input.

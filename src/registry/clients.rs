@@ -25,8 +25,8 @@ impl Clients {
     /// The client for a host. This machine is never reached by way of a proxy.
     pub(super) fn get(&self, way: Way, host: &str, options: &Options) -> Result<&Client> {
         let direct = is_loopback(host_of(host));
-        // Plain http may be redirected to https.
-        let verify = way == Way::Https;
+        // Plain http may be redirected to https; only what is insecure anyway is not verified there.
+        let verify = way != Way::HttpsUnverified;
         let cell = &self.built[usize::from(verify) * 2 + usize::from(direct)];
         if let Some(client) = cell.get() {
             return Ok(client);

@@ -25,7 +25,8 @@ impl Way {
 pub(super) fn ways(registry: &str, insecure: bool) -> &'static [Way] {
     let host = host_of(registry);
     match (insecure, is_loopback(host), is_private(host)) {
-        (_, true, _) => &[Way::Http, Way::HttpsUnverified],
+        (false, true, _) => &[Way::Http, Way::Https],
+        (true, true, _) => &[Way::Http, Way::HttpsUnverified],
         (true, ..) => &[Way::HttpsUnverified, Way::Http],
         (false, false, true) => &[Way::Https, Way::Http],
         (false, false, false) => &[Way::Https],

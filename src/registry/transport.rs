@@ -354,7 +354,11 @@ impl Transport {
         }
         base.set_path("/v2/");
         base.set_query(None);
-        let way = if base.scheme() == "https" && way == Way::Http { Way::HttpsUnverified } else { way };
+        let way = match way {
+            Way::Http if base.scheme() == "https" && !self.options.insecure.contains(&request.place.host) => Way::Https,
+            Way::Http if base.scheme() == "https" => Way::HttpsUnverified,
+            way => way,
+        };
         let challenge = if status == StatusCode::UNAUTHORIZED { challenge_of(&response) } else { Challenge::None };
         let _ = response.bytes().await;
         Ok(Endpoint { base, way, challenge: Mutex::new(challenge), tokens: tokio::sync::Mutex::default() })

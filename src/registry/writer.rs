@@ -13,7 +13,7 @@ use super::repository::{Repository, Started};
 use super::retry::Patience;
 use super::store::{PARALLEL, RegistryStore};
 use crate::bail;
-use crate::error::{Error, Failure, Result};
+use crate::error::Result;
 use crate::image::draft::{Encoded, LayerContent};
 use crate::image::{Digest, Image, ImageDraft, ImageReference, ImageWriter, LayerBlob, MediaFamily, Saved};
 use crate::layers::compression::Compression;
@@ -43,14 +43,7 @@ impl RegistryWriter {
             bail!("an image needs a name");
         }
         let compression = store.transport().options.compression;
-        let family = base.and_then(|base| base.manifest.as_ref()).map_or(MediaFamily::Oci, crate::image::Manifest::family);
-        if compression.media_type(family).is_none() {
-            let base = base.map_or("", |base| &base.name);
-            return Err(Error::new(format!(
-                "CNB_COMPRESSION asks for zstd, but {base} has docker media types, which have none for it"
-            ))
-            .or_failure(Failure::InvalidArguments));
-        }
+        compression.check_fits(base)?;
         Ok(Self { store, names: names.to_vec(), references, compression })
     }
 

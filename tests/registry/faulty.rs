@@ -64,8 +64,10 @@ pub struct Manners {
     pub no_ranges: bool,
     /// It does not mount.
     pub no_mounts: bool,
-    /// Delay of every answer.
-    pub latency: Duration,
+    /// It listens on `[::1]`.
+    pub ipv6: bool,
+    /// It sends uploads to another host, which is no registry and wants no credentials.
+    pub uploads_elsewhere: bool,
 }
 
 #[derive(Default)]
@@ -93,6 +95,7 @@ type Body = BoxBody<Bytes, io::Error>;
 
 impl FaultyRegistry {
     pub fn start(manners: Manners) -> Self {
+        let address = if manners.ipv6 { "[::1]:0" } else { "127.0.0.1:0" };
         let state = Arc::new(Mutex::new(State { manners, ..State::default() }));
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
@@ -100,7 +103,7 @@ impl FaultyRegistry {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
             runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+                let listener = tokio::net::TcpListener::bind(address).await.expect("bind");
                 tell.send(listener.local_addr().expect("address")).expect("tell address");
                 tokio::select! {
                     () = serve(listener, shared) => {}
@@ -174,12 +177,7 @@ fn reset() -> io::Error {
 async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<Response<Body>, io::Error> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
-    let (fault, latency) = {
-        let mut state = state.lock().unwrap();
-        let fault = state.script.as_mut().and_then(|script| script(&parts.method, &path));
-        (fault, state.manners.latency)
-    };
-    tokio::time::sleep(latency).await;
+    let fault = state.lock().unwrap().script.as_mut().and_then(|script| script(&parts.method, &path));
     let authorization = parts.headers.get("authorization").and_then(|v| v.to_str().ok()).map(str::to_owned);
     let record = |status: u16| {
         let seen = Seen { method: parts.method.to_string(), path: path.clone(), status, authorization: authorization.clone() };
@@ -351,6 +349,9 @@ impl State {
     /// 401 with a challenge unless the token fits.
     fn refuse(&self, path: &str, method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
         self.manners.tokens.as_ref()?;
+        if self.manners.uploads_elsewhere && path.contains("/uploads/upload-") {
+            return None;
+        }
         let host = headers.get("host").and_then(|v| v.to_str().ok()).unwrap_or_default();
         let given = headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
         let repository =
@@ -414,6 +415,7 @@ impl State {
                     return message(404, "MANIFEST_UNKNOWN", "manifest unknown");
                 };
                 let mut response = with(plain(200), "content-type", media_type);
+                response = with(response, "docker-content-digest", &super::support::sha256(bytes));
                 *response.body_mut() = full(bytes.clone());
                 response
             }
@@ -452,7 +454,13 @@ impl State {
         whole: bool,
         lost: bool,
     ) -> Response<Body> {
-        let place = |id: &str| format!("/v2/{repository}/blobs/uploads/{id}?state=x");
+        let host = headers.get("host").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let elsewhere = if self.manners.uploads_elsewhere {
+            format!("http://{}", host.replace("127.0.0.1", "localhost"))
+        } else {
+            String::new()
+        };
+        let place = |id: &str| format!("{elsewhere}/v2/{repository}/blobs/uploads/{id}?state=x");
         if *method == Method::POST {
             if let (Some(digest), Some(from), false) = (query(path, "mount"), query(path, "from"), self.manners.no_mounts) {
                 let (digest, from) = (decode(digest), decode(from));

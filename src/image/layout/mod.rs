@@ -75,7 +75,8 @@ impl ImageStore for LayoutStore {
         Ok(blob::verified(blob::decompress(file)?, diff_id))
     }
 
-    fn writer(&self, names: &[String], _base: Option<&Image>) -> Result<Box<dyn ImageWriter>> {
+    fn writer(&self, names: &[String], base: Option<&Image>) -> Result<Box<dyn ImageWriter>> {
+        self.compression.check_fits(base)?;
         let paths = names.iter().map(|name| self.path(name)).collect::<Result<Vec<_>>>()?;
         let ref_name = names.first().and_then(|name| ImageReference::parse(name).ok()).map(|r| r.identifier().to_owned());
         Ok(Box::new(write::LayoutWriter::new(paths, ref_name, self.compression)?))
