@@ -7,6 +7,7 @@ mod docker;
 mod kpack;
 mod pack;
 mod permissions;
+mod protection;
 mod registry;
 mod spring;
 mod tekton;

@@ -136,6 +136,24 @@ echo everything went"#;
     build(&sandbox, "enforce").success().says("everything went").lacks("changed while");
 }
 
+/// Mode bits mean nothing to root, the kernel's rules do.
+#[test]
+fn enforcement_holds_for_root() {
+    if skipped_without_root() {
+        return;
+    }
+    let sandbox = culprit("echo > $A/x/new; echo \"as $(id -u)\"");
+    sandbox.run_image();
+    sandbox.buildpack("a/one", "exit 0", &format!("{OWNER}\nrm reused.toml"));
+    let run =
+        sandbox.creator().args(["-uid", "0", "-gid", "0", "-layer-protection", "enforce", "example.com/app"]).run().success();
+    if run.stdout.contains("cannot be enforced") {
+        return;
+    }
+    run.says("as 0").says("Permission denied").lacks("changed while");
+    assert!(!sandbox.exists("layers/a_one/x/new"));
+}
+
 #[test]
 fn a_buildpack_that_fails_under_enforcement_is_told_why() {
     if skipped_without_root() {
