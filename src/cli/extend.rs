@@ -8,6 +8,7 @@ use crate::data::group::Group;
 use crate::error::{Context, Failure, Result};
 use crate::phase::extend::{self, ImageKind, Inputs};
 use crate::process::user;
+use crate::registry;
 
 use super::fail::Fail;
 use super::{Session, build};
@@ -41,6 +42,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
         kaniko_dir: Path::new(KANIKO),
         cache_ttl: flags.duration("kaniko-cache-ttl"),
         program: &session.invocation.exe,
+        download: &|url, to| registry::download(session.invocation, url, to),
     };
     match kind {
         ImageKind::Run => extend::extend_run(&inputs).failed_to_with("extend run image", Failure::Extend),

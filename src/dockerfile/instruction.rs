@@ -61,6 +61,8 @@ pub struct Copy {
     pub chown: Option<String>,
     pub chmod: Option<String>,
     pub from: Option<String>,
+    /// What a downloaded file must have: `sha256:<hex>`.
+    pub checksum: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,12 +225,13 @@ fn copy(keyword: &str, flags: &Flags, rest: &str, escape: char) -> Result<Copy> 
         false => Source::Path(word),
     });
     let flag = |name: &str| flags.iter().rfind(|(n, _)| n == name).map(|(_, value)| value.clone());
-    for unsupported in ["parents", "exclude", "checksum"] {
+    for unsupported in ["parents", "exclude"] {
         if flag(unsupported).is_some() {
             return Err(Error::new(format!("{keyword} --{unsupported} is not supported")));
         }
     }
-    Ok(Copy { sources: sources.collect(), destination, chown: flag("chown"), chmod: flag("chmod"), from: flag("from") })
+    let (chown, chmod, from, checksum) = (flag("chown"), flag("chmod"), flag("from"), flag("checksum"));
+    Ok(Copy { sources: sources.collect(), destination, chown, chmod, from, checksum })
 }
 
 fn healthcheck(flags: Flags, rest: &str) -> Result<Kind> {

@@ -3,11 +3,13 @@
 //! * [`RegistryStore`] - images in registries; blocking outside, one thread with an async runtime inside.
 //! * [`keychain`] - credentials.
 //! * `transport` - one request: way, authorisation, sending, classification, retry. `repository` - the requests there are.
+//! * [`download`] - any other file.
 //! * `pull`, `push` - blobs as streams. `writer` - layers and the image in the end.
 
 mod access;
 mod challenge;
 mod clients;
+mod download;
 mod fault;
 mod hosts;
 pub mod keychain;
@@ -24,5 +26,6 @@ mod token;
 mod transport;
 mod writer;
 
+pub use download::download;
 pub use keychain::Keychain;
 pub use store::RegistryStore;

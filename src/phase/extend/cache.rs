@@ -163,7 +163,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn sha256_of(path: &Path) -> io::Result<Digest> {
+pub fn sha256_of(path: &Path) -> io::Result<Digest> {
     let mut file = fs::File::open(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];

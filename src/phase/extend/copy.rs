@@ -5,12 +5,14 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, Gid, Uid};
 
 use super::context::BuildContext;
 use super::unpack::{Whiteouts, unpack};
 use crate::error::{Error, Result};
+use crate::image::Digest;
 
 /// A `COPY` or `ADD`, its variables expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,19 @@ pub enum CopySource {
         name: String,
         content: String,
     },
+    Download(Download),
+}
+
+/// A file that `ADD` got from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// The last part of the URL's path.
+    pub name: String,
+    /// Where it lies now.
+    pub file: PathBuf,
+    /// Of its content.
+    pub digest: Digest,
+    pub modified: Option<SystemTime>,
 }
 
 impl CopyJob {
@@ -65,6 +80,7 @@ impl CopyJob {
         for source in &self.sources {
             match source {
                 CopySource::Heredoc { name, content } => inputs.push(format!("{name}\0{content}").into_bytes()),
+                CopySource::Download(file) => inputs.push(format!("{}\0{}", file.name, file.digest).into_bytes()),
                 CopySource::Path(path) => {
                     inputs.push(fingerprint(context, path)?);
                     if context.on_disk(path).symlink_metadata().is_ok_and(|m| m.is_dir()) {
@@ -92,7 +108,7 @@ impl CopyJob {
 
 /// Mode, owner and content of one file of the context.
 fn fingerprint(context: &BuildContext, path: &Path) -> Result<Vec<u8>> {
-    use sha2::{Digest, Sha256};
+    use sha2::{Digest as _, Sha256};
     let file = context.on_disk(path);
     let failed = |e: &io::Error| Error::io("read", &file, e);
     let metadata = file.symlink_metadata().map_err(|e| failed(&e))?;
@@ -128,6 +144,10 @@ impl Copier<'_> {
             CopySource::Heredoc { name, content } => {
                 let target = if into { place.join(name) } else { place.to_owned() };
                 return self.act("write", &target, |copier| copier.text(&target, content));
+            }
+            CopySource::Download(file) => {
+                let target = if into { place.join(&file.name) } else { place.to_owned() };
+                return self.act("write", &target, |copier| copier.download(file, &target));
             }
             CopySource::Path(path) => path,
         };
@@ -211,6 +231,14 @@ impl Copier<'_> {
             self.links.insert(key, target);
         }
         Ok(())
+    }
+
+    /// Readable by the owner alone, as Docker has it.
+    fn download(&mut self, file: &Download, target: &Path) -> io::Result<()> {
+        let (_, mut out) = create(target)?;
+        io::copy(&mut File::open(&file.file)?, &mut out)?;
+        self.finish(&out, 0o600)?;
+        file.modified.map_or(Ok(()), |time| out.set_modified(time))
     }
 
     fn text(&mut self, target: &Path, content: &str) -> io::Result<()> {
@@ -420,6 +448,25 @@ mod tests {
         assert_eq!(f.read("packed/in/file"), "in");
         assert_eq!(f.copy(&["fake.tar"], "/fake", true).unwrap(), ["/fake"]);
         assert_eq!(f.copy(&["a.tar"], "/copied", false).unwrap(), ["/copied"]);
+    }
+
+    #[test]
+    fn downloads_are_named_by_their_url_and_readable_by_their_owner() {
+        let f = Fixture::new();
+        let file = f.context.path().join("one");
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let download = Download { name: "a.tar".into(), file, digest: Digest::of(b"one"), modified: Some(time) };
+        let job = CopyJob {
+            sources: vec![CopySource::Download(download)],
+            destination: "/d/".into(),
+            owner: (7, 8),
+            mode: None,
+            extract: true,
+        };
+        let context = BuildContext::open(f.context.path()).unwrap();
+        assert_eq!(job.run(&context, f.root.path(), Path::new("/")).unwrap(), [PathBuf::from("/d/a.tar")]);
+        assert_eq!((f.stat("d/a.tar"), f.read("d/a.tar").as_str()), ((0o600, 7, 8), "one"));
+        assert_eq!(f.root.path().join("d/a.tar").metadata().unwrap().modified().unwrap(), time);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Applying one Dockerfile to the image whose files this container has.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use tempfile::TempPath;
 use tracing::{debug, info, warn};
 
 use super::blob::Blob;
 use super::cache::{Key, LayerCache};
 use super::context::BuildContext;
-use super::copy::{self, CopyJob, CopySource};
+use super::copy::{self, CopyJob, CopySource, Download};
 use super::metadata;
 use super::run::Job;
 use super::scope::Scope;
@@ -20,8 +23,7 @@ use crate::dockerfile::{Command, Copy, Dockerfile, Expander, Instruction, Kind, 
 use crate::error::{Context, Error, Result};
 
 /// What all Dockerfiles of a run share.
-#[derive(Debug)]
-pub struct Workshop {
+pub struct Workshop<'a> {
     /// The file of this program, see [`super::run`].
     pub program: PathBuf,
     /// For scripts that a command needs as files.
@@ -29,7 +31,11 @@ pub struct Workshop {
     pub snapshots: Snapshots,
     pub cache: LayerCache,
     pub empty: Blob,
+    pub download: Fetch<'a>,
 }
+
+/// Writes what a URL names to a file; says when it was modified.
+pub type Fetch<'a> = &'a dyn Fn(&str, &mut File) -> Result<Option<SystemTime>>;
 
 /// A Dockerfile with what it may use.
 #[derive(Clone, Debug)]
@@ -41,7 +47,7 @@ pub struct Recipe {
     pub context: PathBuf,
 }
 
-impl Workshop {
+impl Workshop<'_> {
     /// Applies the Dockerfile; history entries are the instructions as written.
     pub fn apply(&mut self, recipe: &Recipe, image: &mut WorkingImage) -> Result<()> {
         let text = std::fs::read(&recipe.path).map_err(|e| Error::io("open", &recipe.path, &e))?;
@@ -98,8 +104,8 @@ fn copies_from_image(instruction: &Instruction) -> bool {
 }
 
 /// One Dockerfile being applied.
-struct Build<'a> {
-    workshop: &'a mut Workshop,
+struct Build<'a, 'w> {
+    workshop: &'a mut Workshop<'w>,
     image: &'a mut WorkingImage,
     scope: Scope,
     expander: Expander,
@@ -113,7 +119,7 @@ struct Build<'a> {
     cmd_set: bool,
 }
 
-impl Build<'_> {
+impl Build<'_, '_> {
     fn instruction(&mut self, instruction: &Instruction) -> Result<()> {
         let text = instruction.text.as_bytes();
         debug!("Applying {}", instruction.text);
@@ -212,7 +218,7 @@ impl Build<'_> {
 
     fn copy(&mut self, instruction: &Instruction, copy: &Copy, extract: bool) -> Result<()> {
         let root = self.workshop.snapshots.root().to_owned();
-        let job = self.copy_job(instruction, copy, extract)?;
+        let (job, _downloads) = self.copy_job(instruction, copy, extract)?;
         let working_dir = self.working_dir();
         job.check(&root, &working_dir)?;
         let mut inputs = vec![instruction.text.clone().into_bytes()];
@@ -225,9 +231,10 @@ impl Build<'_> {
         })
     }
 
-    /// With variables expanded and wildcards resolved.
-    fn copy_job(&self, instruction: &Instruction, copy: &Copy, extract: bool) -> Result<CopyJob> {
+    /// With variables expanded and wildcards resolved; downloaded files live as long as the paths beside the job.
+    fn copy_job(&self, instruction: &Instruction, copy: &Copy, extract: bool) -> Result<(CopyJob, Vec<TempPath>)> {
         let mut sources = Vec::new();
+        let mut downloads = Vec::new();
         for source in &copy.sources {
             match source {
                 Source::Heredoc(index) => {
@@ -239,8 +246,14 @@ impl Build<'_> {
                 }
                 Source::Path(path) => {
                     let path = self.expand(path)?;
-                    if extract && ["http://", "https://", "git@", "git://"].iter().any(|scheme| path.starts_with(scheme)) {
-                        return Err(Error::new(format!("ADD of a remote file is not supported: {path}")));
+                    if extract && ["git@", "git://", "ssh://"].iter().any(|scheme| path.starts_with(scheme)) {
+                        return Err(Error::new(format!("ADD of a repository is not supported: {path}")));
+                    }
+                    if extract && ["http://", "https://"].iter().any(|scheme| path.starts_with(scheme)) {
+                        let (file, kept) = self.download(&path, copy.checksum.as_deref())?;
+                        sources.push(CopySource::Download(file));
+                        downloads.push(kept);
+                        continue;
                     }
                     let found = self.context.resolve(&path).context("failed to get files used from context")?;
                     sources.extend(found.into_iter().map(CopySource::Path));
@@ -253,7 +266,23 @@ impl Build<'_> {
             None => users.owner(self.image.config.user())?,
         };
         let mode = copy.chmod.as_deref().map(|mode| self.mode(mode)).transpose()?;
-        Ok(CopyJob { sources, destination: self.expand(&copy.destination)?, owner, mode, extract })
+        Ok((CopyJob { sources, destination: self.expand(&copy.destination)?, owner, mode, extract }, downloads))
+    }
+
+    fn download(&self, url: &str, checksum: Option<&str>) -> Result<(Download, TempPath)> {
+        let name = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let scratch = &self.workshop.scratch;
+        let mut file = tempfile::NamedTempFile::new_in(scratch).map_err(|e| Error::io("create file in", scratch, &e))?;
+        info!("Downloading {url}");
+        let modified = (self.workshop.download)(url, file.as_file_mut())?;
+        let path = file.into_temp_path();
+        let digest = super::cache::sha256_of(&path).map_err(|e| Error::io("read", &path, &e))?;
+        if let Some(wanted) = checksum.map(|c| self.expand(c)).transpose()?
+            && wanted != digest.as_str()
+        {
+            return Err(Error::new(format!("{url} has the checksum {digest}, not {wanted}")));
+        }
+        Ok((Download { name: name.to_owned(), file: path.to_path_buf(), digest, modified }, path))
     }
 
     fn mode(&self, text: &str) -> Result<u32> {
@@ -329,7 +358,7 @@ impl Build<'_> {
     }
 }
 
-impl Workshop {
+impl Workshop<'_> {
     fn layer(&self, paths: &super::layer_tar::LayerPaths) -> Result<Blob> {
         if paths.is_empty() {
             return Ok(self.empty.clone());

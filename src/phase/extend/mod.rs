@@ -38,6 +38,7 @@ use crate::error::{Context, Error, Result};
 
 use blob::Blob;
 use cache::LayerCache;
+pub use executor::Fetch;
 use executor::Workshop;
 use ignored::Ignored;
 pub use inputs::ImageKind;
@@ -49,7 +50,6 @@ use working_image::WorkingImage;
 const REBASABLE: &str = "io.buildpacks.rebasable";
 
 /// What the phase needs to know.
-#[derive(Debug)]
 pub struct Inputs<'a> {
     pub api: PlatformApi,
     pub kind: ImageKind,
@@ -68,6 +68,14 @@ pub struct Inputs<'a> {
     pub cache_ttl: Duration,
     /// The file of this program, links resolved.
     pub program: &'a Path,
+    /// Gets files for `ADD <url>`.
+    pub download: Fetch<'a>,
+}
+
+impl std::fmt::Debug for Inputs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inputs").field("kind", &self.kind).field("image", &self.image).finish_non_exhaustive()
+    }
 }
 
 /// Extends the build image in place. Returns its environment, `NAME=value`.
@@ -154,7 +162,7 @@ fn extend(inputs: &Inputs<'_>, mut image: WorkingImage) -> Result<WorkingImage> 
     Ok(image)
 }
 
-fn workshop(inputs: &Inputs<'_>) -> Result<Workshop> {
+fn workshop<'a>(inputs: &Inputs<'a>) -> Result<Workshop<'a>> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::new("Dockerfiles can only be applied by root"));
     }
@@ -167,6 +175,7 @@ fn workshop(inputs: &Inputs<'_>) -> Result<Workshop> {
         snapshots: Snapshots::new(Path::new("/"), ignored),
         cache: LayerCache::open(&inputs.kaniko_dir.join("cache"), inputs.cache_ttl)?,
         empty: Blob::empty()?,
+        download: inputs.download,
     })
 }
 
