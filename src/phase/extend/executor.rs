@@ -383,3 +383,7 @@ fn warn_of_flags(instruction: &Instruction) {
         warn!("Flags of RUN have no effect: {}", flags.join(" "));
     }
 }
+
+#[cfg(test)]
+#[path = "executor_tests.rs"]
+mod tests;

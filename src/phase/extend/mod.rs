@@ -168,7 +168,9 @@ fn workshop<'a>(inputs: &Inputs<'a>) -> Result<Workshop<'a>> {
     }
     let lifecycle = inputs.program.parent().unwrap_or(Path::new("/")).to_owned();
     let own = [inputs.app_dir, inputs.layers_dir, inputs.platform_dir, inputs.kaniko_dir].map(PathBuf::from);
-    let ignored = Ignored::of_container(own.into_iter().chain([lifecycle]))?;
+    let own = own.into_iter().chain([lifecycle]);
+    // A directory may be named by way of a link.
+    let ignored = Ignored::of_container(own.flat_map(|path| [path.canonicalize().ok(), Some(path)]).flatten())?;
     Ok(Workshop {
         program: inputs.program.to_owned(),
         scratch: inputs.kaniko_dir.to_owned(),

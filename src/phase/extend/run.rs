@@ -101,7 +101,12 @@ pub fn helper(arguments: &[OsString]) -> Result<Infallible> {
     let groups = groups.split(',').filter(|g| !g.is_empty()).map(|g| number(g).map(Gid::from_raw));
     let groups = groups.collect::<Result<Vec<_>>>()?;
     let (uid, gid) = (Uid::from_raw(number(&text(uid))?), Gid::from_raw(number(&text(gid))?));
-    let changed = setgroups(&groups).and_then(|()| setgid(gid)).and_then(|()| setuid(uid));
+    // A user namespace may forbid it; then there are no other groups to lose.
+    let grouped = match setgroups(&groups) {
+        Err(nix::Error::EPERM) => Ok(()),
+        other => other,
+    };
+    let changed = grouped.and_then(|()| setgid(gid)).and_then(|()| setuid(uid));
     changed.map_err(|e| Error::io("change to user", uid.to_string(), &io::Error::from(e)))?;
     let (name, rest) = words.split_first().map_or((file, words), |(name, rest)| (name, rest));
     let error = Command::new(file).arg0(name).args(rest).exec();
