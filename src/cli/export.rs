@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
-use crate::api::BuildpackApi;
 use crate::bail;
 use crate::cache::Cache;
 use crate::data::analyzed::Analyzed;
@@ -20,6 +19,7 @@ use crate::layers::kept;
 use crate::phase::export::{self, ExtendedRunImage, Inputs};
 use crate::phase::run_image;
 
+use super::build::check_apis;
 use super::fail::Fail;
 use super::inputs::Images;
 use super::session::{self, Session};
@@ -38,9 +38,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     session.become_user(&volumes.each_ref().map(PathBuf::as_path))?;
 
     let group = Group::read(&flags.path("group"))?;
-    for buildpack in &group.group {
-        BuildpackApi::requested("Buildpack", &buildpack.to_string(), &buildpack.api)?;
-    }
+    check_apis(&group)?;
     let cache = session.cache(&stores)?;
     if !session.api.has_extension_contexts() && is_filled(&flags.path("extended").join("run")) {
         session.guard_experimental(session::DOCKERFILES)?;

@@ -7,7 +7,6 @@ use crate::data::analyzed::Analyzed;
 use crate::data::group::Group;
 use crate::error::{Context, Failure, Result};
 use crate::phase::extend::{self, ImageKind, Inputs};
-use crate::process::user;
 use crate::registry;
 
 use super::fail::Fail;
@@ -56,9 +55,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
 /// The build sees the files and the environment of the extended image.
 fn build_as_user(session: &Session<'_>, env: &[String]) -> Result<()> {
     let user = session.user();
-    let layers = session.flags.path("layers");
-    user::ensure_owner(user, &[&layers]).failed_to("chown volumes")?;
-    user::run_as(user).failed_to(&format!("exec as user {}:{}", user.uid, user.gid))?;
+    session.become_user(&[&session.flags.path("layers")])?;
     let mut invocation = session.invocation.clone();
     for line in env {
         let (name, value) = line.split_once('=').unwrap_or((line, ""));

@@ -29,3 +29,8 @@ mod writer;
 pub use download::download;
 pub use keychain::Keychain;
 pub use store::RegistryStore;
+
+/// Whether the text is a value of `CNB_REGISTRY_MIRRORS`.
+pub fn are_mirrors(text: &str) -> bool {
+    mirrors::Mirrors::parse(text).is_ok()
+}
