@@ -298,3 +298,21 @@ fn missing_documents() {
     assert_eq!(LayerToml::read(path).unwrap(), LayerToml::default());
     assert_eq!(StoreToml::read(path).unwrap(), None);
 }
+
+/// Keys match whatever their case, as in the reference; names that people choose do not change.
+#[test]
+fn keys_in_any_case() {
+    let layer = LayerToml::parse("[Types]\nLaunch = true\n[METADATA]\nKey = 1\nkey = 2\n", Path::new("layer.toml")).unwrap();
+    assert!(layer.launch);
+    assert_eq!(layer.to_toml().unwrap(), "[metadata]\n  Key = 1\n  key = 2\n");
+    let order = Order::parse("[[Order]]\n[[Order.Group]]\nID = \"A/b\"\nVersion = \"1\"\nOptional = true\n").unwrap();
+    assert_eq!(order.groups[0][0].to_string(), "A/b@1");
+    assert!(order.groups[0][0].optional);
+    let label = r#"{"Buildpacks":[{"Key":"a","layers":{"L":{"SHA":"s","Data":{"N":1}}}}],"RunImage":{"TopLayer":"t"}}"#;
+    let metadata = LayersMetadata::from_json(label).unwrap();
+    assert_eq!(metadata.buildpacks[0].layers["L"].sha, "s");
+    assert_eq!(metadata.run_image.top_layer, "t");
+    assert!(metadata.to_json().unwrap().contains(r#""data":{"N":1}"#));
+    let error = Order::parse("[[ORDER]]\n[[ORDER.GROUP]]\nID = 1\n").unwrap_err().to_string();
+    assert_eq!(error, "toml: line 3: invalid type: integer `1`, expected a string");
+}

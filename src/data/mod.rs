@@ -5,6 +5,7 @@
 //! written by [`json_out`], compact and escaped as Go does it.
 
 pub mod analyzed;
+mod any_case;
 pub mod build_metadata;
 pub mod build_plan;
 pub mod cache_metadata;

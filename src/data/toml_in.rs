@@ -6,11 +6,12 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use super::any_case::AnyCase;
 use crate::error::{Error, Result};
 
 /// Parses a TOML document. Errors name the line.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
-    toml::from_str(text).map_err(|e| {
+    toml::Deserializer::parse(text).and_then(|document| T::deserialize(AnyCase(document))).map_err(|e| {
         let line = e.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
         Error::new(format!("toml: line {line}: {}", message(&e, text)))
     })
@@ -57,7 +58,7 @@ fn decode<T: DeserializeOwned>(mut value: serde_json::Value) -> Result<T> {
         value = serde_json::Value::Object(serde_json::Map::new());
     }
     fit_to_toml(&mut value);
-    serde_json::from_value(value).map_err(|e| Error::new(format!("decode JSON: {e}")))
+    T::deserialize(AnyCase(value)).map_err(|e| Error::new(format!("decode JSON: {e}")))
 }
 
 /// Drops fields that are null, and makes floats of integers that are too large for TOML.
