@@ -32,6 +32,7 @@ mod rebase;
 mod restore;
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tracing::{debug, error, warn};
@@ -74,7 +75,7 @@ pub fn main(invocation: &Invocation) -> ExitCode {
         },
         Ok(Applet::Version) => finish(Ok(Done::Version)),
         Ok(Applet::Help) => {
-            print!("{}", help::of_program());
+            say(io::stdout(), &help::of_program());
             ExitCode::SUCCESS
         }
         Ok(Applet::Command { command, arguments }) => finish(run(invocation, command, arguments)),
@@ -149,17 +150,18 @@ fn finish(result: Result<Done>) -> ExitCode {
     match result {
         Ok(Done::Phase) => ExitCode::SUCCESS,
         Ok(Done::Version) => {
-            println!("{}", version());
+            say(io::stdout(), &(version() + "\n"));
             ExitCode::SUCCESS
         }
         // Usage is for a person at a terminal: it goes to stderr and leaves stdout to the messages of phases.
         Ok(Done::Usage(command, api, Stop::Help)) => {
-            eprint!("{}", help::of_command(command, api));
+            say(io::stderr(), &help::of_command(command, api));
             ExitCode::SUCCESS
         }
         Ok(Done::Usage(command, _, Stop::Syntax(message) | Stop::Unknown(message))) => {
             let program = command.program();
-            eprintln!("{message}\nUsage: {}\n'{program} -h' lists the flags.", help::usage(command));
+            let usage = help::usage(command);
+            say(io::stderr(), &format!("{message}\nUsage: {usage}\n'{program} -h' lists the flags.\n"));
             ExitCode::from(Failure::FlagSyntax.exit_code())
         }
         Err(error) => {
@@ -170,6 +172,11 @@ fn finish(result: Result<Done>) -> ExitCode {
         }
     }
 }
+/// A reader that went away is no reason to panic.
+fn say(mut stream: impl Write, text: &str) {
+    let _ = stream.write_all(text.as_bytes());
+}
+
 /// `<version>` or `<version>+<commit>`, both injectable at build time by `LIFECYCLE_VERSION` and `LIFECYCLE_COMMIT`.
 pub fn version() -> String {
     match COMMIT {

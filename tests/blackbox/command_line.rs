@@ -131,3 +131,16 @@ fn help_of_the_program_needs_no_platform_api() {
     let outcome = Sandbox::new().phase("lifecycle").unset("CNB_PLATFORM_API").args(["--help"]).run().success().quiet();
     assert_data_eq!(outcome.stdout, file!["help/lifecycle.txt"]);
 }
+
+#[test]
+fn readers_may_go_away() {
+    let sandbox = Sandbox::new();
+    for (phase, args) in
+        [("lifecycle", &["-h"][..]), ("lifecycle", &["-version"]), ("creator", &["-h"]), ("creator", &["x", "y"])]
+    {
+        let run = sandbox.phase(phase).args(args);
+        let gone = || std::io::pipe().expect("pipe").1;
+        let status = run.command().stdout(gone()).stderr(gone()).status().expect("run");
+        assert_eq!(status.code(), Some(if args.contains(&"y") { 3 } else { 0 }), "{phase} {args:?}");
+    }
+}

@@ -110,6 +110,24 @@ fn an_interrupted_build_leaves_nothing_behind() {
     assert!(!sandbox.exists("layout/example.com/app"));
 }
 
+/// A registry that does not answer is waited for long, but not by somebody who has lost his patience.
+#[test]
+fn a_signal_ends_a_phase_that_waits_for_a_registry() {
+    if skipped_without_root() {
+        return;
+    }
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
+    let image = format!("{}/app", silent.local_addr().expect("address"));
+    let sandbox = sandbox("exit 0");
+    let run = sandbox.phase("analyzer").args(["-run-image", &image, &image]);
+    let mut analyzer = start(&run);
+    // It waits for the answer to a request now.
+    let _connection = silent.accept().expect("accept");
+    std::thread::sleep(Duration::from_millis(100));
+    send(&analyzer, Signal::TERM);
+    assert_eq!(ends_within(&mut analyzer, SOON).code(), Some(143));
+}
+
 /// A tool of a buildpack may start a daemon that keeps the streams open.
 #[test]
 fn processes_left_behind_are_not_waited_for() {
