@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{info, warn};
 
-use super::{Cache, CacheWriter, StagedLayer};
+use super::{Cache, CacheWriter, KnownBlob, StagedLayer};
 use crate::data::cache_metadata::CacheMetadata;
 use crate::error::{Context, Error, Result};
 use crate::image::{DiffId, Image, ImageDraft, ImageStore, ImageWriter, LayerBlob, MediaFamily};
@@ -79,6 +79,14 @@ impl Cache for ImageCache {
             }
             _ => crate::bail!("failed to find cache layer with SHA '{diff_id}'"),
         }
+    }
+
+    fn blob(&self, diff_id: &DiffId) -> Option<KnownBlob> {
+        let original = self.original.as_ref()?;
+        let at = original.config.diff_ids().iter().position(|d| d == diff_id)?;
+        let layer = original.manifest.as_ref()?.layers().ok()?.into_iter().nth(at)?;
+        let blob = LayerBlob { diff_id: diff_id.clone(), digest: layer.digest, size: layer.size, media_type: layer.media_type };
+        Some(KnownBlob { blob, image: self.name.clone() })
     }
 
     fn writer(&self) -> Result<Box<dyn CacheWriter>> {

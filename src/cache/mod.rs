@@ -5,10 +5,12 @@ pub mod launch;
 pub mod volume;
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use crate::data::cache_metadata::CacheMetadata;
 use crate::error::Result;
 use crate::image::{DiffId, LayerBlob};
+use crate::layers::fingerprint::Fingerprints;
 use crate::layers::source::LayerSource;
 
 pub use image::ImageCache;
@@ -31,6 +33,18 @@ pub trait Cache: Send + Sync {
     /// The layer's plain tar. It is verified against the diffID at its end.
     fn read_layer(&self, diff_id: &DiffId) -> Result<Box<dyn Read + Send>>;
 
+    /// What is known of layers on disk without reading them; kept beside the cache, if it is in a directory.
+    fn fingerprints(&self) -> Option<Arc<Fingerprints>> {
+        None
+    }
+
+    /// A blob that an earlier build has made of this layer, and the image in which it was; whether it still is there is to
+    /// be asked.
+    fn blob(&self, diff_id: &DiffId) -> Option<KnownBlob> {
+        let _ = diff_id;
+        None
+    }
+
     /// Starts the cache of this build. The old one stays as it is until the commit.
     fn writer(&self) -> Result<Box<dyn CacheWriter>>;
 }
@@ -51,7 +65,20 @@ pub trait CacheWriter: Send + Sync {
     /// Takes over a layer of the old cache after checking that it is whole.
     fn reuse_layer(&self, diff_id: &DiffId) -> Result<()>;
 
+    /// Notes a blob of the exported image for [`Cache::blob`] of the next build.
+    fn remember(&self, blob: &KnownBlob) {
+        let _ = blob;
+    }
+
     fn commit(self: Box<Self>, metadata: &CacheMetadata) -> Result<()>;
+}
+
+/// A layer that is in an image of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownBlob {
+    pub blob: LayerBlob,
+    /// Name of the image.
+    pub image: String,
 }
 
 /// A layer on its way into a cache. Its `write` never fails, for a cache must not fail an export: what went wrong is told by

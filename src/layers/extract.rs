@@ -6,6 +6,7 @@
 mod merge;
 mod stage;
 
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,6 +15,7 @@ use tar::{Archive, Entry, EntryType};
 
 use self::stage::Stage;
 use super::tar::walk::absolute;
+use super::tar::watch::Skeleton;
 use crate::error::{Error, Result};
 
 /// Why a layer was not restored. What was on disk before is untouched, or holds some of the finished entries if moving them
@@ -43,10 +45,28 @@ impl From<Fault> for Error {
 /// is on disk already, the layer is merged into it: files and links are replaced, other files and the modes of directories
 /// stay. Returns the number of bytes of all files.
 pub fn extract(tar: &mut dyn Read, below: &Path) -> Result<u64, Fault> {
+    Ok(extract_noting(tar, below)?.bytes)
+}
+
+/// What was extracted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extracted {
+    /// Of all files.
+    pub bytes: u64,
+    /// Hash of the tar without the content of its files, see [`super::tar::watch::Skeleton`].
+    pub skeleton: [u8; 32],
+}
+
+/// [`extract`], noting what else is worth knowing.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn extract_noting(tar: &mut dyn Read, below: &Path) -> Result<Extracted, Fault> {
     let name = absolute(below);
     let mut stage = Stage::new(&name);
-    let mut archive = Archive::new(Source { reader: tar, fault: None });
-    let staged = stage_entries(&mut archive, &mut stage);
+    let in_content = Cell::new(false);
+    let mut archive = Archive::new(Source { reader: tar, fault: None, skeleton: Skeleton::new(), in_content: &in_content });
+    let staged = stage_entries(&mut archive, &mut stage, &in_content);
     let mut source = archive.into_inner();
     // What is behind the tar's end counts for its hash. Wrong content explains a bad tar, so it goes first.
     if source.fault.is_none() {
@@ -57,16 +77,19 @@ pub fn extract(tar: &mut dyn Read, below: &Path) -> Result<u64, Fault> {
     }
     let bytes = staged?;
     stage.commit().map_err(Fault::Disk)?;
-    Ok(bytes)
+    Ok(Extracted { bytes, skeleton: source.skeleton.finish() })
 }
 
 /// Keeps what its reader complained about, which the tar reader may put into other words.
-struct Source<R> {
+struct Source<'a, R> {
     reader: R,
     fault: Option<String>,
+    /// Of all that is no content.
+    skeleton: Skeleton,
+    in_content: &'a Cell<bool>,
 }
 
-impl<R: Read> Read for Source<R> {
+impl<R: Read> Read for Source<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let result = self.reader.read(buffer);
         if let Err(e) = &result
@@ -74,11 +97,16 @@ impl<R: Read> Read for Source<R> {
         {
             self.fault.get_or_insert_with(|| e.to_string());
         }
+        if let Ok(n) = result
+            && !self.in_content.get()
+        {
+            self.skeleton.update(&buffer[..n]);
+        }
         result
     }
 }
 
-fn stage_entries(archive: &mut Archive<impl Read>, stage: &mut Stage) -> Result<u64, Fault> {
+fn stage_entries(archive: &mut Archive<impl Read>, stage: &mut Stage, in_content: &Cell<bool>) -> Result<u64, Fault> {
     let broken = |e: &io::Error| {
         let text = e.to_string();
         let text = match e.kind() {
@@ -112,7 +140,10 @@ fn stage_entries(archive: &mut Archive<impl Read>, stage: &mut Stage) -> Result<
             EntryType::Directory => stage.directory(path, mode),
             EntryType::Regular | EntryType::Continuous => {
                 bytes += entry.size();
-                match copy_file(stage, &mut entry, path, mode, &mut buffer) {
+                in_content.set(true);
+                let copied = copy_file(stage, &mut entry, path, mode, &mut buffer);
+                in_content.set(false);
+                match copied {
                     Ok(result) => result,
                     Err(e) => return Err(broken(&e)),
                 }

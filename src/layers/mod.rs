@@ -3,6 +3,7 @@
 pub mod compression;
 pub mod dir;
 pub mod extract;
+pub mod fingerprint;
 pub mod glob;
 pub mod kept;
 pub mod load_order;

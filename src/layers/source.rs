@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::slices::Slice;
 use super::tar::out::{HashOut, TarOut, WriteOut};
 use super::tar::walk::{Order, Walker};
+use super::tar::watch::{Print, Trace, Watch};
 use super::tar::{extension, special};
 use crate::error::{Error, Result};
 use crate::image::DiffId;
@@ -26,6 +28,8 @@ pub enum LayerSource {
     ExtensionTar { path: PathBuf },
     /// A plain tar that is taken as it is (cache files, layers of other images).
     Tar { path: PathBuf },
+    /// Another source; when its tar was written, `print` says what its entries were like before they were read.
+    Traced { source: Box<LayerSource>, print: Arc<Mutex<Option<Print>>> },
 }
 
 impl LayerSource {
@@ -46,8 +50,22 @@ impl LayerSource {
     /// Writes the layer's tar into the receiver's memory.
     pub fn produce(&self, out: &mut dyn TarOut) -> Result<()> {
         match self {
+            Self::Traced { source, print } => {
+                let mut watch = Watch { trace: Some(Trace::new()), skip_content: false };
+                source.produce_watched(out, &mut watch)?;
+                let mut print = print.lock().unwrap_or_else(PoisonError::into_inner);
+                *print = watch.trace.map(Trace::finish);
+                Ok(())
+            }
+            _ => self.produce_watched(out, &mut Watch::default()),
+        }
+    }
+
+    /// Writes the layer's tar and notes what `watch` asks for; only of layers that are directories.
+    pub fn produce_watched(&self, out: &mut dyn TarOut, watch: &mut Watch) -> Result<()> {
+        match self {
             Self::Directory { path, uid, gid } => {
-                let mut walker = Walker::new(out);
+                let mut walker = Walker::new(out, watch);
                 walker.ancestors(path)?;
                 walker.owned_by(*uid, *gid);
                 walker.tree(path, Order::ByName, false)?;
@@ -56,7 +74,7 @@ impl LayerSource {
             Self::App { slice: Some(slice), .. } if slice.is_empty() => out.end(),
             Self::App { path, slice, uid, gid } => {
                 let adding = |e: Error| e.context("failed to add app directory to archive");
-                let mut walker = Walker::new(out);
+                let mut walker = Walker::new(out, watch);
                 walker.ancestors(path).map_err(adding)?;
                 walker.owned_by(*uid, *gid);
                 match slice {
@@ -75,6 +93,7 @@ impl LayerSource {
                 out.end()
             }
             Self::ExtensionTar { path } => extension::rewrite(path, out),
+            Self::Traced { source, .. } => source.produce_watched(out, watch),
             Self::Tar { path } => {
                 let mut file = std::fs::File::open(path).map_err(|e| Error::io("open", path, &e))?;
                 loop {

@@ -4,6 +4,8 @@
 //! committed/<diffID>.tar                                 plain layer tars
 //! committed/io.buildpacks.lifecycle.cache.metadata       which layer is whose
 //! committed/.verified                                    ours: tars that are known to be whole, see [`verified`]
+//! committed/.blobs                                       ours: what became of layers in registries, see [`blobs`]
+//! .fingerprints                                          ours: see [`crate::layers::fingerprint`]
 //! staging/                                               the next `committed`, while a build writes it
 //! committed-backup/                                      the last `committed`, for a moment
 //! ```
@@ -11,6 +13,7 @@
 //! `staging` takes the place of `committed` in one step. A process that is killed leaves the old or the new cache. Of two
 //! builds that want to write at the same time one waits a little and then goes without.
 
+mod blobs;
 mod commit;
 mod lock;
 mod tidy;
@@ -20,13 +23,16 @@ mod writer;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use tracing::warn;
 
-use super::{Cache, CacheWriter};
+use self::blobs::KnownBlobs;
+use super::{Cache, CacheWriter, KnownBlob};
 use crate::data::cache_metadata::CacheMetadata;
 use crate::error::{Error, Result};
 use crate::image::DiffId;
+use crate::layers::fingerprint::Fingerprints;
 use crate::layers::verify::Verified;
 
 pub use writer::{VolumeStage, VolumeWriter};
@@ -40,6 +46,8 @@ const BACKUP: &str = "committed-backup";
 #[derive(Clone, Debug)]
 pub struct VolumeCache {
     dir: PathBuf,
+    fingerprints: Arc<Fingerprints>,
+    blobs: OnceLock<KnownBlobs>,
 }
 
 impl VolumeCache {
@@ -50,7 +58,12 @@ impl VolumeCache {
         if !stat.is_dir() {
             return Err(Error::io("open", dir, &io::Error::from_raw_os_error(rustix::io::Errno::NOTDIR.raw_os_error())));
         }
-        Ok(Self { dir: dir.to_owned() })
+        // As the reference does; whoever cannot write finds out when there is something to write.
+        let _ = std::fs::create_dir(dir.join(STAGING));
+        if !dir.join(BACKUP).exists() {
+            let _ = std::fs::create_dir(dir.join(COMMITTED));
+        }
+        Ok(Self { dir: dir.to_owned(), fingerprints: Arc::new(Fingerprints::load(dir)), blobs: OnceLock::new() })
     }
 
     /// The layers of the last finished build. An interrupted exchange may have left them under their other name.
@@ -114,6 +127,14 @@ impl Cache for VolumeCache {
 
     fn read_layer(&self, diff_id: &DiffId) -> Result<Box<dyn Read + Send>> {
         Ok(Box::new(Verified::new(self.open_layer(diff_id)?, diff_id.clone())))
+    }
+
+    fn fingerprints(&self) -> Option<Arc<Fingerprints>> {
+        Some(Arc::clone(&self.fingerprints))
+    }
+
+    fn blob(&self, diff_id: &DiffId) -> Option<KnownBlob> {
+        self.blobs.get_or_init(|| KnownBlobs::read(&self.committed())).get(diff_id)
     }
 
     fn writer(&self) -> Result<Box<dyn CacheWriter>> {

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::blobs::KnownBlobs;
 use super::lock::Lock;
 use super::verified::VerifiedTars;
 use super::{METADATA, STAGING, VolumeCache, commit, tar_name};
-use crate::cache::{CacheWriter, StagedLayer};
+use crate::cache::{CacheWriter, KnownBlob, StagedLayer};
 use crate::data::cache_metadata::CacheMetadata;
 use crate::error::{Context, Error, Result};
 use crate::image::{DiffId, LayerBlob};
@@ -25,6 +26,7 @@ pub struct VolumeWriter {
     cache: VolumeCache,
     /// Of the state that is being replaced.
     verified: VerifiedTars,
+    blobs: Mutex<KnownBlobs>,
     staging: Arc<Staging>,
 }
 
@@ -52,7 +54,7 @@ impl VolumeWriter {
         let verified = VerifiedTars::read(&cache.committed());
         let doomed = Mutex::new(Some(signals::doom(&dir)));
         let staging = Staging { dir, layers: Mutex::default(), next: AtomicUsize::new(0), doomed, _lock: lock };
-        Ok(Self { cache, verified, staging: Arc::new(staging) })
+        Ok(Self { cache, verified, blobs: Mutex::default(), staging: Arc::new(staging) })
     }
 
     /// A file that takes in a layer's tar.
@@ -100,6 +102,7 @@ impl VolumeWriter {
         }
         // From here on the directory may be the new state: a signal must not remove it any more.
         drop(self.staging.doomed.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner).write(&self.staging.dir);
         commit::exchange(&self.cache.dir)?;
         let layers = self.staging.layers.lock().unwrap_or_else(PoisonError::into_inner);
         VerifiedTars::write(&self.cache.committed(), layers.iter());
@@ -199,6 +202,10 @@ impl CacheWriter for VolumeWriter {
 
     fn reuse_layer(&self, diff_id: &DiffId) -> Result<()> {
         self.take_over(diff_id)
+    }
+
+    fn remember(&self, blob: &KnownBlob) {
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner).add(blob);
     }
 
     fn commit(self: Box<Self>, metadata: &CacheMetadata) -> Result<()> {

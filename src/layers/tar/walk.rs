@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::header::{Header, clean};
 use super::out::TarOut;
+use super::watch::Watch;
 use crate::error::{Error, Result};
 
 /// In which order a directory's entries follow.
@@ -24,6 +25,7 @@ pub enum Order {
 /// Writes entries to a tar.
 pub struct Walker<'a> {
     out: &'a mut dyn TarOut,
+    watch: &'a mut Watch,
     /// User and group of what is written; `None` keeps those on disk.
     owner: Option<(u64, u64)>,
     /// Name of the entry at hand.
@@ -45,8 +47,8 @@ const OPEN_DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(O
 const OPEN_FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 impl<'a> Walker<'a> {
-    pub fn new(out: &'a mut dyn TarOut) -> Self {
-        Self { out, owner: None, path: Vec::new(), header: Vec::new(), link: Vec::new(), spare: Vec::new() }
+    pub fn new(out: &'a mut dyn TarOut, watch: &'a mut Watch) -> Self {
+        Self { out, watch, owner: None, path: Vec::new(), header: Vec::new(), link: Vec::new(), spare: Vec::new() }
     }
 
     /// The directories above `path`, top-down, without `/`: links followed, with the owners they have (rule R3).
@@ -158,6 +160,14 @@ impl<'a> Walker<'a> {
     }
 
     fn file(&mut self, at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        if self.watch.skip_content {
+            let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| self.fault("lstat", e))?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                return Err(self.changed("is no file any more"));
+            }
+            self.put_entry(&stat, b"")?;
+            return self.out.pad(stat.st_size.cast_unsigned());
+        }
         let file = self.open(at, name, OPEN_FILE)?;
         let stat = rustix::fs::fstat(&file).map_err(|e| self.fault("stat", e))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -192,6 +202,12 @@ impl<'a> Walker<'a> {
 
     /// Header of the entry [`Self::path`].
     fn put_entry(&mut self, stat: &Stat, link: &[u8]) -> Result<()> {
+        if let Some(trace) = &mut self.watch.trace {
+            match self.owner {
+                Some(_) => trace.entry(&self.path, stat),
+                None => trace.ancestor(&self.path, stat),
+            }
+        }
         let (uid, gid) = self.owner.unwrap_or((stat.st_uid.into(), stat.st_gid.into()));
         let kind = FileType::from_raw_mode(stat.st_mode);
         let device = match kind {

@@ -5,19 +5,20 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{debug, debug_span, info, warn};
 
 use super::Inputs;
 use super::execute::Done;
 use super::plan::{Place, Plan, PlannedLayer};
-use crate::cache::{Cache, CacheWriter, StagedLayer};
+use crate::cache::{Cache, CacheWriter, KnownBlob, StagedLayer};
 use crate::data::cache_metadata::CacheMetadata;
 use crate::data::layers_metadata::{BuildpackLayersMetadata, LayerMetadata};
 use crate::error::{Context, Error, Result};
 use crate::image::{DiffId, LayerBlob};
 use crate::layers::dir::BuildpackDir;
+use crate::layers::fingerprint::{Fingerprints, LayerReader};
 use crate::layers::source::LayerSource;
 
 /// What the export of the image already knows of a cached launch layer.
@@ -30,26 +31,36 @@ pub struct Exported {
 
 /// Layers that the image and the cache have in common, by id.
 #[derive(Default)]
-pub struct Shared(HashMap<String, Exported>);
+pub struct Shared {
+    layers: HashMap<String, Exported>,
+    /// All blobs of the image's new and reused layers.
+    blobs: HashMap<DiffId, LayerBlob>,
+}
 
 impl Shared {
     /// Takes over what the cache can use.
-    pub fn take(plan: &Plan, done: &mut [Done]) -> Self {
+    pub fn take(plan: &Plan, done: &mut [Done], blobs: HashMap<DiffId, LayerBlob>) -> Self {
         let is_cached = |layer: &PlannedLayer| matches!(layer.place, Place::Buildpack { cached: true, .. });
         let layers = plan.layers.iter().zip(done).filter(|(layer, _)| is_cached(layer)).map(|(layer, done)| {
-            let exported = Exported { diff_id: Some(done.diff_id.clone()), blob: done.blob.clone(), staged: done.staged.take() };
+            let exported = Exported {
+                diff_id: Some(done.diff_id.clone()),
+                blob: blobs.get(&done.diff_id).cloned(),
+                staged: done.staged.take(),
+            };
             (layer.id.clone(), exported)
         });
-        Self(layers.collect())
+        let layers = layers.collect();
+        Self { layers, blobs }
     }
 
     fn remove(&mut self, id: &str) -> Exported {
-        self.0.remove(id).unwrap_or_default()
+        self.layers.remove(id).unwrap_or_default()
     }
 }
 
 /// The cache in the making.
 pub struct CacheExport {
+    fingerprints: Option<Arc<Fingerprints>>,
     pub writer: Box<dyn CacheWriter>,
     /// Metadata of the cache that it replaces.
     pub old: CacheMetadata,
@@ -115,7 +126,16 @@ impl CacheExport {
         };
         let buildpacks = dirs.iter().map(buildpack).collect();
         let image = inputs.names.first().cloned().unwrap_or_default();
-        Ok(Self { writer, old, is_first: !cache.exists(), image, buildpacks, layers, prepared: Mutex::default() })
+        Ok(Self {
+            fingerprints: cache.fingerprints(),
+            writer,
+            old,
+            is_first: !cache.exists(),
+            image,
+            buildpacks,
+            layers,
+            prepared: Mutex::default(),
+        })
     }
 
     /// Puts the layers that the image does not have into the cache; [`Self::finish`] then has less to do.
@@ -160,7 +180,18 @@ impl CacheExport {
                 None => metadata.sbom.sha = sha,
             }
         }
-        self.writer.commit(&metadata).context("committing cache")
+        for blob in shared.blobs.into_values() {
+            self.writer.remember(&KnownBlob { blob, image: self.image.clone() });
+        }
+        self.writer.commit(&metadata).context("committing cache")?;
+        if let Some(fingerprints) = self.fingerprints {
+            fingerprints.save();
+        }
+        Ok(())
+    }
+
+    fn reader(&self) -> LayerReader<'_> {
+        LayerReader(self.fingerprints.as_deref())
     }
 
     /// What the old cache has in the layer's place; empty if nothing.
@@ -178,7 +209,9 @@ impl CacheExport {
         let (source, old) = (&layer.source, self.old_sha(layer));
         // Only what the old cache may have is worth being hashed before it is read to be stored.
         let diff_id = match exported.diff_id {
-            None if !old.is_empty() => Some(source.diff_id().with_context(|| format!("creating layer '{}'", layer.id))?),
+            None if !old.is_empty() => {
+                Some(self.reader().diff_id(source).with_context(|| format!("creating layer '{}'", layer.id))?)
+            }
             known => known,
         };
         let mut not_reused = None;
@@ -197,7 +230,10 @@ impl CacheExport {
                 self.writer.add_exported(source, &blob, &self.image)?;
                 blob.diff_id
             }
-            _ => self.writer.add_layer(source).with_context(|| format!("creating layer '{}'", layer.id))?,
+            _ => self
+                .reader()
+                .read(source, |source| self.writer.add_layer(source), |diff_id| diff_id)
+                .with_context(|| format!("creating layer '{}'", layer.id))?,
         };
         Ok(Stored { diff_id, reused: false, not_reused })
     }

@@ -8,10 +8,11 @@ use std::sync::mpsc;
 use tracing::{debug, debug_span, info};
 
 use super::plan::{Content, Place, Plan, PlannedLayer};
-use crate::cache::{CacheWriter, StagedLayer};
+use crate::cache::{Cache, CacheWriter, StagedLayer};
 use crate::data::cache_metadata::CacheMetadata;
 use crate::error::{Context, Result};
 use crate::image::{DiffId, ImageWriter, LayerBlob};
+use crate::layers::fingerprint::LayerReader;
 use crate::layers::pipeline::MOST_LAYERS;
 use crate::layers::source::LayerSource;
 
@@ -20,6 +21,9 @@ pub struct Workshop<'a> {
     pub writer: &'a dyn ImageWriter,
     /// The cache in the making, with the metadata of the old one.
     pub cache: Option<(&'a dyn CacheWriter, &'a CacheMetadata)>,
+    /// What earlier builds left.
+    pub old_cache: Option<&'a dyn Cache>,
+    pub reader: LayerReader<'a>,
     pub threads: usize,
 }
 
@@ -83,22 +87,41 @@ impl Workshop<'_> {
         };
         let cached = self.cached_as(&layer.place);
         // Hashing is cheap beside compressing: whatever may be there already is only hashed.
-        let hash = if known.is_empty() && cached.is_none() { None } else { Some(self.hash(layer, source)?) };
+        let hash = match known.is_empty() && cached.is_none() {
+            true => self.reader.lookup(source),
+            false => Some(self.hash(layer, source)?),
+        };
         if let Some(diff_id) = hash.as_ref().filter(|d| known.contains(d)) {
             return Ok(Done { diff_id: diff_id.clone(), blob: None, staged: None });
+        }
+        if let Some(blob) = hash.as_ref().and_then(|diff_id| self.known_blob(diff_id)) {
+            return Ok(Done { diff_id: blob.diff_id.clone(), blob: Some(blob), staged: None });
         }
         let mut staged = match hash {
             Some(diff_id) if cached == Some(diff_id.as_str()) => None,
             _ => self.stage(&layer.place),
         };
         let tee = staged.as_deref_mut().map(|s| s as &mut (dyn Write + Send));
-        let blob = self.writer.add_layer(source, tee).with_context(|| format!("creating layer '{}'", layer.id))?;
+        let blob = self
+            .reader
+            .read(source, |source| self.writer.add_layer(source, tee), |blob| &blob.diff_id)
+            .with_context(|| format!("creating layer '{}'", layer.id))?;
         span.record("size", blob.size);
         Ok(Done { diff_id: blob.diff_id.clone(), blob: Some(blob), staged })
     }
 
     fn hash(&self, layer: &PlannedLayer, source: &LayerSource) -> Result<DiffId> {
-        source.diff_id().with_context(|| format!("creating layer '{}'", layer.id))
+        self.reader.diff_id(source).with_context(|| format!("creating layer '{}'", layer.id))
+    }
+
+    /// A blob that an earlier build made of the layer, if the store still has it.
+    fn known_blob(&self, diff_id: &DiffId) -> Option<LayerBlob> {
+        let known = self.old_cache?.blob(diff_id)?;
+        let taken = self.writer.take_blob(&known.blob, &known.image).unwrap_or_else(|error| {
+            debug!("Cannot take blob {} from {}: {error}", known.blob.digest, known.image);
+            false
+        });
+        taken.then_some(known.blob)
     }
 
     /// What the old cache has for the layer.

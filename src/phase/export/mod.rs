@@ -14,7 +14,7 @@ mod plan;
 mod report;
 mod sbom;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tracing::{debug, debug_span, info, warn};
@@ -24,8 +24,9 @@ use crate::cache::Cache;
 use crate::data::layers_metadata::{RunImageForRebase, Stack};
 use crate::data::report::Report;
 use crate::error::{Context, Error, Result};
-use crate::image::{DiffId, Image, ImageDraft, ImageStore};
+use crate::image::{Descriptor, DiffId, DraftLayer, Image, ImageDraft, ImageStore, LayerBlob};
 use crate::layers::dir::BuildpackDir;
+use crate::layers::fingerprint::LayerReader;
 use crate::layers::{kept, slices};
 use crate::phase::{labels, saving};
 
@@ -73,13 +74,16 @@ pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Ca
     let report_bom = report::legacy_bom(inputs.api, &buildpacks)?;
     let plan = make_plan(inputs, &buildpacks)?;
 
-    let cache = cache.and_then(|cache| open_cache(inputs, cache, &buildpacks));
+    let (old_cache, cache) = (cache, cache.and_then(|cache| open_cache(inputs, cache, &buildpacks)));
+    let fingerprints = old_cache.and_then(Cache::fingerprints);
     let writer = store.writer(inputs.names, Some(inputs.run_image))?;
     let (mut done, draft) = {
         let work = || {
             let workshop = Workshop {
                 writer: writer.as_ref(),
                 cache: cache.as_ref().map(|c| (c.writer.as_ref(), &c.old)),
+                old_cache,
+                reader: LayerReader(fingerprints.as_deref()),
                 threads: inputs.threads,
             };
             let done = execute::execute(&plan, &workshop)?;
@@ -95,8 +99,18 @@ pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Ca
         }
     };
     let image = saving::save(writer, &draft)?;
-    let cache = cache.map(|cache| (cache, Shared::take(&plan, &mut done)));
+    let cache = cache.map(|cache| (cache, Shared::take(&plan, &mut done, blobs(&draft, plan.layers.len()))));
     Ok(Exported { report: report::report(inputs, report_bom, image), cache })
+}
+
+/// The blobs of the topmost layers, as far as the store has any.
+fn blobs(draft: &ImageDraft, count: usize) -> HashMap<DiffId, LayerBlob> {
+    let blob = |layer: &DraftLayer| {
+        let Descriptor { digest, size, media_type, .. } = draft.descriptor(layer).ok()?;
+        let diff_id = layer.diff_id().clone();
+        Some((diff_id.clone(), LayerBlob { diff_id, digest, size, media_type }))
+    };
+    draft.layers.iter().rev().take(count).filter_map(blob).collect()
 }
 
 fn read_layers(inputs: &Inputs<'_>) -> Result<Vec<BuildpackDir>> {

@@ -15,8 +15,9 @@ use crate::data::layers_metadata::LayersMetadata;
 use crate::error::{Context, Error, Result};
 use crate::image::DiffId;
 use crate::layers::dir::{BuildpackDir, escape_id};
-use crate::layers::extract::{self, Fault};
+use crate::layers::extract::{self, Extracted, Fault};
 use crate::layers::remove::remove_layer;
+use crate::layers::source::LayerSource;
 
 pub mod images;
 pub mod plan;
@@ -72,6 +73,9 @@ pub fn restore(inputs: &Inputs<'_>) -> Result<()> {
     }
     let wanted = remove_others(inputs, &plans)?;
     restore_data(inputs, &wanted).context("restoring data")?;
+    if let Some(fingerprints) = inputs.cache.and_then(Cache::fingerprints) {
+        fingerprints.save();
+    }
     if inputs.api.has_sbom() {
         sbom::restore(inputs, &cached).context("restoring data")?;
     }
@@ -199,8 +203,9 @@ fn restore_layer(inputs: &Inputs<'_>, layer: &Wanted<'_>) -> Result<()> {
     let _entered = span.enter();
     let dir = inputs.layers_dir.join(escape_id(&layer.buildpack.id)).join(layer.name);
     match extract_cached(inputs, layer.sha, &dir) {
-        Ok(bytes) => {
-            span.record("bytes", bytes);
+        Ok(extracted) => {
+            span.record("bytes", extracted.bytes);
+            note_fingerprint(inputs, layer.sha, &dir, &extracted);
             Ok(())
         }
         Err(Fault::Archive(error)) => {
@@ -211,14 +216,22 @@ fn restore_layer(inputs: &Inputs<'_>, layer: &Wanted<'_>) -> Result<()> {
     }
 }
 
+/// The exporter need not read again what has just been written.
+fn note_fingerprint(inputs: &Inputs<'_>, sha: &str, dir: &Path, extracted: &Extracted) {
+    let (Some(fingerprints), Some(diff_id)) = (inputs.cache.and_then(Cache::fingerprints), DiffId::parse(sha)) else { return };
+    let uid = rustix::process::geteuid().as_raw().into();
+    let gid = rustix::process::getegid().as_raw().into();
+    fingerprints.restored(&LayerSource::Directory { path: dir.to_owned(), uid, gid }, &diff_id, &extracted.skeleton);
+}
+
 /// Unpacks a layer of the cache. Whatever is wrong with the cache is a fault of the archive.
-fn extract_cached(inputs: &Inputs<'_>, sha: &str, below: &Path) -> Result<u64, Fault> {
+fn extract_cached(inputs: &Inputs<'_>, sha: &str, below: &Path) -> Result<Extracted, Fault> {
     debug!("Retrieving data for {sha:?}");
     let cache = inputs.cache.ok_or_else(|| Fault::Archive(Error::new("cache not provided")))?;
     let missing = || Fault::Archive(Error::new(format!("failed to find cache layer with SHA '{sha}'")));
     let diff_id = DiffId::parse(sha).ok_or_else(missing)?;
     let mut tar = cache.read_layer(&diff_id).map_err(Fault::Archive)?;
-    extract::extract(&mut tar, below)
+    extract::extract_noting(&mut tar, below)
 }
 
 #[cfg(test)]

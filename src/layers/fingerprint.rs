@@ -1,0 +1,241 @@
+//! What is unchanged is not read: the state of a layer's files, as the system tells it without opening them, stands for the
+//! diffID that an earlier look into them has given.
+//!
+//! A fingerprint is a hash over device, inode, size, mode, owner, times of modification and change of every entry, and over
+//! what the layer's tar has of the directories above. Times of modification can be set by anybody, times of change by nobody,
+//! and nothing can change without one. They tick, however: two changes within a tick look the same. So a fingerprint counts
+//! only if all its times are safely older than the moment at which it was first taken, and if it is the same after the files
+//! were read as it was before. Everything that cannot be proved in this way is read.
+//!
+//! They are kept in `.fingerprints` in the cache directory, which buildpacks of separate phases do not see. One line is
+//! `<diffID> <hash>`. Whoever drops the file (the reference leaves it alone) loses time, nothing else.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tracing::debug;
+
+use super::source::LayerSource;
+use super::tar::watch::{Print, Skeleton, Trace, Watch};
+use crate::error::Result;
+use crate::image::DiffId;
+
+const FILE: &str = ".fingerprints";
+
+/// Smaller layers are read as fast as looked up.
+const WORTH_BYTES: u64 = 1 << 20;
+const WORTH_ENTRIES: u64 = 100;
+
+/// To see the clock go past the restored files.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+
+type Hash = [u8; 32];
+
+/// Fingerprints of the layers of this build and the one before.
+#[derive(Debug)]
+pub struct Fingerprints {
+    file: PathBuf,
+    known: Mutex<HashMap<Hash, DiffId>>,
+    /// Of this build; these are saved.
+    current: Mutex<HashMap<Hash, DiffId>>,
+    /// Layers that were read; they are looked at once more before they are saved.
+    read: Mutex<Vec<(LayerSource, Print, DiffId)>>,
+}
+
+impl Fingerprints {
+    /// Those that are kept in the cache directory.
+    pub fn load(cache_dir: &Path) -> Self {
+        let file = cache_dir.join(FILE);
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let parse = |line: &str| {
+            let (diff_id, hash) = line.split_once(' ')?;
+            Some((from_hex(hash)?, DiffId::parse(diff_id)?))
+        };
+        let known = text.lines().filter_map(parse).collect();
+        Self { file, known: Mutex::new(known), current: Mutex::default(), read: Mutex::default() }
+    }
+
+    /// The diffID of a layer whose files are as they were when it was hashed.
+    pub fn lookup(&self, source: &LayerSource) -> Option<DiffId> {
+        if lock(&self.known).is_empty() || !is_directory(source) {
+            return None;
+        }
+        let (print, _) = look(source).ok()?;
+        let hash = key(source, &print);
+        let diff_id = lock(&self.known).get(&hash).cloned()?;
+        debug!("Layer {diff_id} is unchanged on disk");
+        lock(&self.current).insert(hash, diff_id.clone());
+        Some(diff_id)
+    }
+
+    /// The diffID, from the fingerprint if there is one, else from the files.
+    pub fn diff_id(&self, source: &LayerSource) -> Result<DiffId> {
+        if let Some(diff_id) = self.lookup(source) {
+            return Ok(diff_id);
+        }
+        let traced = self.trace(source);
+        let diff_id = traced.source.diff_id()?;
+        traced.is(&diff_id);
+        Ok(diff_id)
+    }
+
+    /// To be read in place of `source`; then its diffID is known and will be remembered.
+    pub fn trace(&self, source: &LayerSource) -> Traced<'_> {
+        let print = Arc::default();
+        let traced = match is_directory(source) {
+            true => LayerSource::Traced { source: Box::new(source.clone()), print: Arc::clone(&print) },
+            false => source.clone(),
+        };
+        Traced { owner: self, original: source.clone(), source: traced, print }
+    }
+
+    /// A layer that was just extracted from the tar with this diffID. It counts if the tar that would be made of it has the
+    /// same headers as the one it came from, hashed as `skeleton`.
+    pub fn restored(&self, source: &LayerSource, diff_id: &DiffId, skeleton: &Hash) {
+        let Ok((mut print, mut found)) = look(source) else { return };
+        if !is_worth_it(&print) {
+            return;
+        }
+        let wait = print.unsettled();
+        if !wait.is_zero() && wait <= LONGEST_WAIT {
+            std::thread::sleep(wait);
+            let Ok(again) = look(source) else { return };
+            (print, found) = again;
+        }
+        if found == *skeleton && print.unsettled().is_zero() {
+            let hash = key(source, &print);
+            lock(&self.known).insert(hash, diff_id.clone());
+            lock(&self.current).insert(hash, diff_id.clone());
+        }
+    }
+
+    /// Writes what this build knows. A file that cannot be written costs the next build time.
+    pub fn save(&self) {
+        for (source, before, diff_id) in std::mem::take(&mut *lock(&self.read)) {
+            if before.unsettled().is_zero()
+                && let Ok((after, _)) = look(&source)
+                && after.hash == before.hash
+            {
+                lock(&self.current).insert(key(&source, &before), diff_id);
+            }
+        }
+        let current = lock(&self.current);
+        if current.is_empty() {
+            return;
+        }
+        let mut lines: Vec<String> = current.iter().map(|(hash, diff_id)| format!("{diff_id} {}\n", to_hex(hash))).collect();
+        lines.sort();
+        let new = self.file.with_extension("new");
+        let written = std::fs::write(&new, lines.concat()).and_then(|()| std::fs::rename(&new, &self.file));
+        if let Err(error) = written {
+            debug!("Cannot write {}: {error}", self.file.display());
+        }
+    }
+}
+
+/// A layer that is about to be read, see [`Fingerprints::trace`].
+#[derive(Debug)]
+pub struct Traced<'a> {
+    owner: &'a Fingerprints,
+    original: LayerSource,
+    pub source: LayerSource,
+    print: Arc<Mutex<Option<Print>>>,
+}
+
+impl Traced<'_> {
+    /// It was read and has this diffID.
+    pub fn is(self, diff_id: &DiffId) {
+        if let Some(print) = lock(&self.print).take().filter(is_worth_it) {
+            lock(&self.owner.read).push((self.original, print, diff_id.clone()));
+        }
+    }
+}
+
+/// Reads layers, with what fingerprints there are.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerReader<'a>(pub Option<&'a Fingerprints>);
+
+impl LayerReader<'_> {
+    /// See [`Fingerprints::lookup`].
+    pub fn lookup(self, source: &LayerSource) -> Option<DiffId> {
+        self.0?.lookup(source)
+    }
+
+    /// See [`Fingerprints::diff_id`].
+    pub fn diff_id(self, source: &LayerSource) -> Result<DiffId> {
+        match self.0 {
+            Some(fingerprints) => fingerprints.diff_id(source),
+            None => source.diff_id(),
+        }
+    }
+
+    /// Lets `read` read the layer for its own purpose; its fingerprint is remembered with the diffID that `read` found.
+    pub fn read<T>(
+        self,
+        source: &LayerSource,
+        read: impl FnOnce(&LayerSource) -> Result<T>,
+        diff_id: impl FnOnce(&T) -> &DiffId,
+    ) -> Result<T> {
+        let Some(fingerprints) = self.0 else { return read(source) };
+        let traced = fingerprints.trace(source);
+        let result = read(&traced.source)?;
+        traced.is(diff_id(&result));
+        Ok(result)
+    }
+}
+
+fn is_directory(source: &LayerSource) -> bool {
+    matches!(source, LayerSource::Directory { .. } | LayerSource::App { .. })
+}
+
+fn is_worth_it(print: &Print) -> bool {
+    print.bytes >= WORTH_BYTES || print.entries >= WORTH_ENTRIES
+}
+
+/// The state of the files, and the hash of the tar's headers.
+fn look(source: &LayerSource) -> Result<(Print, Hash)> {
+    let mut watch = Watch { trace: Some(Trace::new()), skip_content: true };
+    let mut skeleton = Skeleton::new();
+    source.produce_watched(&mut skeleton, &mut watch)?;
+    Ok((watch.trace.unwrap_or_default().finish(), skeleton.finish()))
+}
+
+/// What else the tar depends on.
+fn key(source: &LayerSource, print: &Print) -> Hash {
+    let (kind, uid, gid) = match source {
+        LayerSource::Directory { uid, gid, .. } => (1, *uid, *gid),
+        LayerSource::App { uid, gid, .. } => (2, *uid, *gid),
+        _ => (0, 0, 0),
+    };
+    let mut hash = Sha256::new();
+    for number in [kind, uid, gid] {
+        hash.update(number.to_le_bytes());
+    }
+    hash.update(print.hash);
+    hash.finalize().into()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn to_hex(hash: &Hash) -> String {
+    hash.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Hash> {
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (byte, i) in hash.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&text[i..i + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests;
