@@ -61,11 +61,18 @@ pub(super) fn build(session: &Session<'_>, group: &Group, plan: &Plan, analyzed:
     Ok(metadata)
 }
 
-/// Whom the exporter makes layers for: in `creator` that is known, a builder runs as that user.
+/// Whom the exporter makes layers for. The creator knows; a builder has no flag for it, so it is what the variables say,
+/// else the user that the builder runs as.
 fn layer_owner(session: &Session<'_>) -> LayerOwner {
-    let id = |flag: &str, own: u32| match session.command {
-        Command::Create => u64::try_from(session.flags.integer(flag)).unwrap_or(0),
-        _ => own.into(),
+    let id = |flag: &str, variable: &str, own: u32| {
+        let given = match session.command {
+            Command::Create => u64::try_from(session.flags.integer(flag)).ok(),
+            _ => session.invocation.non_empty_var(variable).and_then(|text| text.parse().ok()),
+        };
+        given.unwrap_or(own.into())
     };
-    LayerOwner { uid: id("uid", nix::unistd::getuid().as_raw()), gid: id("gid", nix::unistd::getgid().as_raw()) }
+    LayerOwner {
+        uid: id("uid", "CNB_USER_ID", nix::unistd::getuid().as_raw()),
+        gid: id("gid", "CNB_GROUP_ID", nix::unistd::getgid().as_raw()),
+    }
 }

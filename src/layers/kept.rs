@@ -98,7 +98,8 @@ impl KeptLayers {
         if owner != self.owner {
             let (kept, now) = (self.owner, owner);
             bail!(
-                "the builder kept layer '{name}' for user {}:{}, the exporter's is {}:{}: run the builder as that user",
+                "the builder kept layer '{name}' for user {}:{}, the exporter's is {}:{}: set CNB_USER_ID and CNB_GROUP_ID for the \
+                 builder, too",
                 kept.uid,
                 kept.gid,
                 now.uid,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::support::{Outcome, Sandbox, skipped_without_root};
+use crate::support::{self, Outcome, Sandbox, skipped_without_root};
 
 /// Leaves the layer `x`, and says that `reused` is still in the image of the build before.
 const OWNER: &str = r#"
@@ -265,4 +265,39 @@ fn discard_exports_what_the_owner_left() {
     }
     let (buildpack, _) = image("echo more >> $A/x/f", "warn");
     assert_ne!(buildpack, clean, "without discard the image gets what is there");
+}
+
+/// When the phases run one by one, the exporter uses what the builder kept, if it is asked to.
+#[test]
+fn discard_works_across_processes() {
+    if skipped_without_root() {
+        return;
+    }
+    let sandbox = culprit("echo more >> $A/x/f");
+    sandbox.buildpack("a/one", "exit 0", &format!("{OWNER}\nrm reused.toml"));
+    sandbox.run_image();
+    let image = sandbox.path("layout/example.com/run/latest");
+    let analyzed = format!("[run-image]\nreference = \"{}\"\nimage = \"example.com/run\"\n", image.display());
+    sandbox.write("layers/analyzed.toml", analyzed);
+    sandbox.own("layers");
+    build(&sandbox, "discard").success().says("The image gets what its owner left.");
+    assert!(sandbox.exists("layers/@exported/a_one/x.tar"));
+    let export = |mode: &str, name: &str| {
+        let run =
+            sandbox.phase("exporter").args(["-layout", "-layer-protection", mode, "-layout-dir"]).args([sandbox.path("layout")]);
+        run.args(["-launcher"]).args([sandbox.path("cnb/launcher")]).args([name])
+    };
+    let sha = |name: &str| {
+        let (config, _) = sandbox.layout_read(name);
+        let label = config["config"]["Labels"]["io.buildpacks.lifecycle.metadata"].as_str().expect("a label").to_owned();
+        let label: serde_json::Value = serde_json::from_str(&label).expect("JSON");
+        label["buildpacks"][0]["layers"]["x"]["sha"].as_str().expect("a diffID").to_owned()
+    };
+    let kept = support::sha256(&fs::read(sandbox.path("layers/@exported/a_one/x.tar")).expect("the kept layer"));
+    export("off", "example.com/off").run().success();
+    assert_ne!(sha("example.com/off"), format!("sha256:{kept}"));
+    export("discard", "example.com/other").env("CNB_USER_ID", "1234").run().code(62).says("kept layer 'x' for user 65534:65534");
+    export("discard", "example.com/discard").run().success();
+    assert_eq!(sha("example.com/discard"), format!("sha256:{kept}"));
+    assert!(!sandbox.exists("layers/@exported"));
 }
