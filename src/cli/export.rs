@@ -10,11 +10,12 @@ use crate::cache::Cache;
 use crate::data::analyzed::Analyzed;
 use crate::data::build_metadata::{BuildMetadata, LauncherMetadata};
 use crate::data::group::Group;
+use crate::data::layers_metadata::LayersMetadata;
 use crate::data::project::ProjectMetadata;
 use crate::data::run::{RunImageForExport, RunToml, StackToml};
 use crate::error::{Context, Error, Failure, Result};
 use crate::image::time::rfc3339;
-use crate::image::{Image, ImageReference, ImageStore};
+use crate::image::{DiffId, Image, ImageReference, ImageStore};
 use crate::layers::kept;
 use crate::phase::export::{self, ExtendedRunImage, Inputs};
 use crate::phase::run_image;
@@ -101,7 +102,7 @@ pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
     let extended = extended(session, given.analyzed)?;
     let run_image = match given.run_image {
         Some(image) => image,
-        None => open_run_image(&given.images.run, given.store)?,
+        None => open_run_image(session, &given.images.run, given.store)?,
     };
     let previous = previous(given.analyzed, given.previous, given.store)?;
     if flags.boolean("layout") {
@@ -155,9 +156,12 @@ pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
     Ok(())
 }
 
-fn open_run_image(name: &str, store: &dyn ImageStore) -> Result<Arc<Image>> {
+fn open_run_image(session: &Session<'_>, name: &str, store: &dyn ImageStore) -> Result<Arc<Image>> {
     let image = store.open(name).failed_to("create new app image")?;
-    image.ok_or_else(|| missing("run image", name, store)).failed_to("create new app image")
+    let image = image.ok_or_else(|| missing("run image", name, store));
+    // Of a daemon it is a failure of the phase, as recorded.
+    let of_daemon = session.flags.boolean("daemon") && !session.flags.boolean("layout");
+    if of_daemon { image.failed_to_with("export", Failure::Export) } else { image.failed_to("create new app image") }
 }
 
 /// Says which image there is not, and what its store said of it.
@@ -174,12 +178,21 @@ fn previous(analyzed: &Analyzed, open: Option<Arc<Image>>, store: &dyn ImageStor
         Some(image) => Some(image),
         None => store.open(name).failed_to("create new app image")?,
     };
+    let image = image.or_else(|| store.remnants(name, &diff_ids(&analyzed.metadata)));
     match &image {
         Some(image) if image.manifest.is_none() => debug!("Reusing layers from image with id '{name}'"),
         Some(_) => info!("Reusing layers from image '{}'", store.display_name(name)),
         None => warn!("previous image '{name}' is not there any more, no layers are reused"),
     }
     Ok(image)
+}
+
+/// All layers that the previous image's label names.
+fn diff_ids(metadata: &LayersMetadata) -> Vec<DiffId> {
+    let single = [&metadata.config, &metadata.launcher, &metadata.process_types].into_iter();
+    let single = single.chain(&metadata.app).chain(&metadata.sbom).map(|layer| layer.sha.as_str());
+    let buildpacks = metadata.buildpacks.iter().flat_map(|b| b.layers.values()).map(|layer| layer.sha.as_str());
+    single.chain(buildpacks).filter_map(DiffId::parse).collect()
 }
 
 /// The run image as extensions left it.

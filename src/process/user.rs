@@ -43,8 +43,12 @@ pub fn ensure_owner(user: User, paths: &[&Path]) -> Result<()> {
             Err(error) => return Err(Error::io("stat", path, &error)),
         };
         if !may_write(user, &found) {
+            if !found.is_dir() {
+                // A mistaken path, and a file that somebody else wants to keep.
+                return Err(Error::io("open", path, &io::Error::from_raw_os_error(rustix::io::Errno::NOTDIR.raw_os_error())));
+            }
             let (uid, gid) = user.ids()?;
-            change_owner(path, found.is_dir(), uid, gid)?;
+            change_owner(path, uid, gid)?;
         }
     }
     Ok(())
@@ -56,14 +60,11 @@ fn may_write(user: User, found: &Metadata) -> bool {
         || found.mode() & 0o002 != 0
 }
 
-fn change_owner(path: &Path, is_directory: bool, uid: u32, gid: u32) -> Result<()> {
+fn change_owner(path: &Path, uid: u32, gid: u32) -> Result<()> {
     std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(|e| Error::io("chown", path, &e))?;
-    if is_directory {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::openat(CWD, path, flags, Mode::empty());
-        change_owner_below(directory.map_err(|e| Error::io("open", path, &e.into()))?, path, uid, gid)?;
-    }
-    Ok(())
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(CWD, path, flags, Mode::empty());
+    change_owner_below(directory.map_err(|e| Error::io("open", path, &e.into()))?, path, uid, gid)
 }
 
 /// Works by descriptors and follows no link: this runs as root on trees that others may be writing to.

@@ -16,8 +16,11 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::json;
 use tracing::warn;
 
+use super::config::ImageConfig;
+use super::platform::Platform;
 use super::reference::DiffId;
 use super::store::{Image, ImageStore, ImageWriter};
 use crate::bail;
@@ -59,6 +62,18 @@ impl ImageStore for DaemonStore {
         let config = config::image_config(&inspect, &history)?;
         let identifier = id.strip_prefix("sha256:").unwrap_or(&id).to_owned();
         Ok(Some(Arc::new(Image { name: name.to_owned(), identifier, config, manifest: None, digest: None, originals: None })))
+    }
+
+    fn remnants(&self, name: &str, diff_ids: &[DiffId]) -> Option<Arc<Image>> {
+        let cache = self.launch_cache().ok().flatten()?;
+        let left: Vec<&str> = diff_ids.iter().filter(|id| cache.has(id)).map(DiffId::as_str).collect();
+        let host = Platform::host();
+        let config = json!({
+            "os": host.os, "architecture": host.architecture, "rootfs": {"type": "layers", "diff_ids": left}, "config": {},
+        });
+        let config = ImageConfig::parse(config.to_string().as_bytes()).ok().filter(|_| !left.is_empty())?;
+        let name = name.to_owned();
+        Some(Arc::new(Image { identifier: name.clone(), name, config, manifest: None, digest: None, originals: None }))
     }
 
     fn read_layer(&self, image: &Image, diff_id: &DiffId) -> Result<Box<dyn Read + Send>> {
