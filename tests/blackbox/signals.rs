@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Run, Sandbox, skipped_without_root};
+use crate::support::{Run, Sandbox, skipped_without_root, spawn};
 
 /// `build` runs as bin/build; it says that it has started by the file `app/started`.
 fn sandbox(build: &str) -> Sandbox {
@@ -23,7 +23,7 @@ fn sandbox(build: &str) -> Sandbox {
 }
 
 fn start(run: &Run<'_>) -> Child {
-    run.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start")
+    spawn(run.command().stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
 fn wait_for(path: &Path) {
@@ -133,7 +133,7 @@ fn a_signal_ends_a_phase_that_waits_for_a_registry() {
 fn processes_left_behind_are_not_waited_for() {
     let sandbox = sandbox("sleep 60 & exit 0");
     let run = sandbox.phase("builder");
-    let mut builder = run.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start");
+    let mut builder = spawn(run.command().stdout(Stdio::piped()).stderr(Stdio::piped()));
     assert_eq!(ends_within(&mut builder, SOON).code(), Some(0));
     sandbox.buildpack("a/one", "sleep 60 & exit 0", "exit 0");
     let run = sandbox.phase("detector");

@@ -7,8 +7,8 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -17,6 +17,16 @@ use sha2::{Digest, Sha256};
 pub const UID: u32 = 65534;
 
 pub const LATEST: &str = "0.15";
+
+/// A child that is forked while another thread has a script open for writing would keep it open until it execs, and running
+/// the script would fail with "text file busy". Whoever writes a file or starts a child holds this.
+static NO_FORK: Mutex<()> = Mutex::new(());
+
+/// Starts a program; see [`NO_FORK`].
+pub fn spawn(command: &mut Command) -> Child {
+    let _guard = NO_FORK.lock();
+    command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"))
+}
 
 /// Says why and returns true if this process is not root.
 pub fn skipped_without_root() -> bool {
@@ -81,6 +91,7 @@ impl Sandbox {
     pub fn write_mode(&self, name: &str, content: impl AsRef<[u8]>, mode: u32) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a file has a parent")).expect("create directory");
+        let _guard = NO_FORK.lock();
         fs::write(&path, content).expect("write file");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
     }
@@ -280,7 +291,9 @@ impl Run<'_> {
     }
 
     pub fn run(&self) -> Outcome {
-        let output = self.command().output().unwrap_or_else(|e| panic!("run {}: {e}", self.program.display()));
+        let mut command = self.command();
+        let child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let output = child.wait_with_output().unwrap_or_else(|e| panic!("wait for {}: {e}", self.program.display()));
         let text =
             |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace(self.sandbox.dir.path().to_str().expect("UTF-8"), "[ROOT]");
         Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
