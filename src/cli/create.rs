@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Failure, Result};
 use crate::log;
+use crate::process::user;
 
 use super::analyze::{self, Request};
 use super::export::{self, Given};
@@ -20,10 +21,11 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     }
     let stores = request.open_stores(session)?;
     let volumes = ["cache-dir", "launch-cache", "layers"].map(|name| flags.path(name));
+    let changed = user::is_root();
     session.become_user(&volumes.each_ref().map(PathBuf::as_path))?;
     request.select_run_image(&stores).failed_to_with("resolve inputs", Failure::InvalidArguments)?;
     let user = session.user();
-    let invocation = session.invocation.for_user(user).failed_to(&format!("set environment for user {}", user.uid))?;
+    let invocation = session.invocation.for_user(user, changed).failed_to(&format!("set environment for user {}", user.uid))?;
     let session = &Session { invocation: &invocation, ..*session };
     let cache = session.cache(&stores)?;
 

@@ -61,6 +61,6 @@ fn build_as_user(session: &Session<'_>, env: &[String]) -> Result<()> {
         let (name, value) = line.split_once('=').unwrap_or((line, ""));
         invocation.env.insert(name.into(), value.into());
     }
-    let invocation = invocation.for_user(user).failed_to(&format!("set environment for user {}", user.uid))?;
+    let invocation = invocation.for_user(user, true).failed_to(&format!("set environment for user {}", user.uid))?;
     build::run(&Session { invocation: &invocation, ..*session })
 }

@@ -111,12 +111,18 @@ pub fn run_as(user: User) -> Result<()> {
 }
 
 impl Invocation {
-    /// The same with `HOME` and `USER` of `user`, for buildpacks that are run on his behalf.
-    pub fn for_user(&self, user: User) -> Result<Self> {
+    /// The same with `HOME` and `USER` of `user`, for buildpacks that are run on his behalf. A process that did not have to
+    /// change its user (`changed` is false) may run as one that is in no passwd, as clusters with random ids have it; it
+    /// keeps the variables it was given.
+    pub fn for_user(&self, user: User, changed: bool) -> Result<Self> {
         let (uid, _) = user.ids()?;
-        let unknown = || Error::new(format!("user: unknown userid {uid}"));
         let found = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
-        let found = found.map_err(|e| Error::from(io::Error::from(e)))?.ok_or_else(unknown)?;
+        let Some(found) = found.map_err(|e| Error::from(io::Error::from(e)))? else {
+            if changed {
+                return Err(Error::new(format!("user: unknown userid {uid}")));
+            }
+            return Ok(self.clone());
+        };
         let mut invocation = self.clone();
         let home = OsString::from(found.dir);
         invocation.env.extend([("HOME".into(), home), ("USER".into(), found.name.into())]);
