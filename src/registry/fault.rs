@@ -3,7 +3,7 @@
 use std::fmt;
 
 use oci_client::errors::OciErrorCode;
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::error::Error;
@@ -13,9 +13,8 @@ use crate::error::Error;
 pub(super) struct Fault {
     /// What was being done, with the image: `read manifest of r/app:latest`.
     pub act: String,
-    pub method: Method,
-    /// Without query: it may hold signatures.
-    pub url: String,
+    /// `GET https://…`, without query: that may hold signatures.
+    pub request: String,
     /// `None`: there was no answer.
     pub status: Option<StatusCode>,
     /// Body message, or what happened to the connection.
@@ -25,7 +24,7 @@ pub(super) struct Fault {
     pub credentials: String,
     pub kind: Kind,
     /// The registry's own wish (`Retry-After`), seconds.
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +83,7 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} {}", self.act, self.method, self.url)?;
+        write!(f, "{}: {}", self.act, self.request)?;
         if let Some(status) = self.status {
             write!(f, ": {} {}", status.as_u16(), status.canonical_reason().unwrap_or("unknown status"))?;
         }
@@ -162,8 +161,7 @@ mod tests {
     fn tells_all_it_knows() {
         let fault = Fault {
             act: "read manifest of r/app:latest".to_owned(),
-            method: Method::GET,
-            url: "https://r/v2/app/manifests/latest".to_owned(),
+            request: "GET https://r/v2/app/manifests/latest".to_owned(),
             status: Some(StatusCode::UNAUTHORIZED),
             detail: "UNAUTHORIZED: authentication required".to_owned(),
             attempts: 2,

@@ -115,18 +115,8 @@ async fn pass_on(
     let url = response.url().clone();
     let failed = |detail: String, kind| {
         let act = format!("read blob of {}", repository.image);
-        let url = super::transport::without_query(&url);
-        Fault {
-            act,
-            method: reqwest::Method::GET,
-            url,
-            status: None,
-            detail,
-            attempts: 1,
-            credentials: String::new(),
-            kind,
-            retry_after: None,
-        }
+        let request = format!("GET {}", super::transport::without_query(&url));
+        Fault { act, request, status: None, detail, attempts: 1, credentials: String::new(), kind, retry_after: None }
     };
     // A registry without ranges starts from the beginning.
     let mut skip = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { progress.offset };

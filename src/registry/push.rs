@@ -23,25 +23,36 @@ const SMALL: usize = 1 << 20;
 
 /// Tells a slow source, which is fine, from a registry that takes nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Silence(Arc<Mutex<(Instant, bool)>>);
+pub(super) struct Silence(Arc<Mutex<(Instant, Sending)>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    /// The next piece has yet to be made.
+    Waiting,
+    /// The registry has a piece to take.
+    Offering,
+    /// All is sent, the answer is awaited.
+    Ended,
+}
 
 impl Silence {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new((Instant::now(), false))))
+        Self(Arc::new(Mutex::new((Instant::now(), Sending::Offering))))
     }
 
-    /// The registry took a piece and `waiting` says whether the next one has yet to be made.
-    fn note(&self, waiting: bool) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (Instant::now(), waiting);
+    fn note(&self, sending: Sending) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (Instant::now(), sending);
     }
 
-    /// Ends when the registry has taken nothing for this long.
-    pub(super) async fn longer_than(&self, limit: Duration) {
+    /// Ends when the registry has taken nothing for this long, or has not answered for that long at the end.
+    pub(super) async fn longer_than(&self, limit: Duration, at_end: Duration) {
         loop {
             tokio::time::sleep((limit / 8).clamp(Duration::from_millis(20), Duration::from_secs(2))).await;
-            let (last, waiting) = *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if !waiting && last.elapsed() > limit {
-                return;
+            let (last, sending) = *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match sending {
+                Sending::Offering if last.elapsed() > limit => return,
+                Sending::Ended if last.elapsed() > at_end => return,
+                _ => {}
             }
         }
     }
@@ -52,9 +63,9 @@ pub(super) fn body(chunks: mpsc::Receiver<io::Result<Bytes>>, length: Option<u64
     let silence = Silence::new();
     let noted = silence.clone();
     let items = stream::unfold((chunks, noted), |(mut chunks, noted)| async move {
-        noted.note(true);
+        noted.note(Sending::Waiting);
         let next = chunks.recv().await;
-        noted.note(false);
+        noted.note(if next.is_some() { Sending::Offering } else { Sending::Ended });
         next.map(|chunk| (chunk, (chunks, noted)))
     });
     Stream { body: Body::wrap_stream(items), length, silence }
@@ -131,12 +142,37 @@ impl Upload {
         if wants_length {
             self.state().needs_length = true;
         }
+        if fault.status.is_some_and(|s| s.as_u16() == 411) {
+            self.repository.transport.learn_wants_length(&self.repository.registry);
+        }
         let fault = fault.doubtful();
         if !fault.kind.is_transient() {
             return Err(fault.into());
         }
         self.state().failed = Some(fault);
         Ok(())
+    }
+
+    /// Whether the registry is known to take nothing whose length it does not know; then this attempt is only for digest and
+    /// size.
+    fn wants_length(&self) -> bool {
+        let repository = &self.repository;
+        if !repository.transport.wants_length(&repository.registry) {
+            return false;
+        }
+        let fault = Fault {
+            act: format!("send blob of {}", repository.image),
+            request: String::new(),
+            status: None,
+            detail: "the registry wants to know the length".to_owned(),
+            attempts: 1,
+            credentials: String::new(),
+            kind: Kind::Doubtful,
+            retry_after: None,
+        };
+        let mut state = self.state();
+        (state.failed, state.needs_length) = (Some(fault), true);
+        true
     }
 
     fn start(self: &Arc<Self>, plan: &Plan) -> (mpsc::Sender<io::Result<Bytes>>, Running<Result<(), Fault>>) {
@@ -218,6 +254,10 @@ impl BlobSink for UploadSink {
                 return Ok(());
             }
             let held = std::mem::take(held);
+            if self.plan == Plan::Streaming && self.upload.wants_length() {
+                self.phase = Phase::Failed;
+                return Ok(());
+            }
             let (send, running) = self.upload.start(&self.plan);
             self.phase = Phase::Sending(send, running);
             if !held.is_empty() {

@@ -91,7 +91,7 @@ impl Repository {
     async fn head(&self, mut request: Request) -> Result<StatusCode, Fault> {
         request.accept = &[404];
         for mirror in self.mirrors() {
-            if let Ok(response) = self.from_mirror(&request, mirror, None).await
+            if let Ok(response) = self.ask_mirror(&request, mirror).await
                 && response.status().is_success()
             {
                 return Ok(response.status());
@@ -107,17 +107,19 @@ impl Repository {
             request.headers.push((RANGE, format!("bytes={offset}-")));
         }
         match mirror {
-            Some(mirror) => self.from_mirror(&request, mirror, None).await,
+            Some(mirror) => self.ask_mirror(&request, mirror).await,
             None => self.transport.attempt(&request, None).await,
         }
     }
 
+    /// Other places to read from, those that cannot be reached left out.
     pub(super) fn mirrors(&self) -> Vec<&Mirror> {
-        self.transport.options.mirrors.of(&self.registry).collect()
+        let mirrors = self.transport.options.mirrors.of(&self.registry);
+        mirrors.filter(|mirror| !self.transport.is_dead(&mirror.host)).collect()
     }
 
     /// Asks a mirror once; a failure is told, for the registry is asked next.
-    async fn from_mirror(&self, request: &Request, mirror: &Mirror, stream: Option<Stream>) -> Result<Response, Fault> {
+    async fn ask_mirror(&self, request: &Request, mirror: &Mirror) -> Result<Response, Fault> {
         let mut request = request.clone();
         request.place = Place { host: mirror.host.clone(), https: Some(mirror.https) };
         for scope in &mut request.scopes {
@@ -128,8 +130,11 @@ impl Repository {
         {
             *path = format!("/v2/{}{}/{rest}", mirror.prefix, self.name);
         }
-        let answer = self.transport.attempt(&request, stream).await;
+        let answer = self.transport.attempt(&request, None).await;
         if let Err(fault) = &answer {
+            if matches!(fault.kind, Kind::Unreachable | Kind::Permanent) && fault.status.is_none() {
+                self.transport.learn_dead(&mirror.host);
+            }
             warn!("Mirror {} cannot be used, asking {}: {fault}", mirror.host, self.registry);
         }
         answer
@@ -145,39 +150,49 @@ impl Repository {
         let mut request = self.request(act, Method::GET, path);
         request.headers = headers;
         for mirror in self.mirrors() {
-            if let Ok(response) = self.from_mirror(&request, mirror, None).await {
+            if let Ok(response) = self.ask_mirror(&request, mirror).await {
                 match self.whole(&request, response, want.as_ref(), false).await {
-                    Ok(small) => return Ok(small),
+                    Ok((small, true)) => return Ok(small),
+                    Ok((_, false)) => warn!("Mirror {} sent other bytes than it says, asking {}", mirror.host, self.registry),
                     Err(fault) => warn!("Mirror {} cannot be used, asking {}: {fault}", mirror.host, self.registry),
                 }
             }
         }
         let mut patience = Patience::new(self.transport.options.patience);
+        let mut doubted: Option<Digest> = None;
         loop {
             let answer = match self.transport.attempt(&request, None).await {
                 Ok(response) => self.whole(&request, response, want.as_ref(), true).await,
                 Err(fault) => Err(fault),
             };
-            match answer {
-                Ok(small) => return Ok(small),
-                Err(fault) => self.transport.pause(&mut patience, fault).await?,
-            }
+            let fault = match answer {
+                Ok((small, true)) => return Ok(small),
+                // Some registries tell a wrong digest: the same bytes twice are right.
+                Ok((small, false)) if doubted.as_ref() == Some(&small.digest) => return Ok(small),
+                Ok((small, false)) => {
+                    let detail = format!("its content is {}, which is not what the registry says", small.digest);
+                    doubted = Some(small.digest);
+                    request.fault_at(path.to_owned(), detail, Kind::Doubtful)
+                }
+                Err(fault) => fault,
+            };
+            self.transport.pause(&mut patience, fault).await?;
         }
     }
 
-    /// The body, checked against its digest.
+    /// The body, checked against its digest, and whether it is what the registry says it is (asked for by tag).
     async fn whole(
         &self,
         request: &Request,
         response: Response,
         want: Option<&Digest>,
         from_origin: bool,
-    ) -> Result<Small, Fault> {
+    ) -> Result<(Small, bool), Fault> {
         let url = response.url().clone();
-        let content_type =
-            response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
+        let content_type = header("content-type").unwrap_or_default();
         let content_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
-        let told = response.headers().get("docker-content-digest").and_then(|v| Digest::parse(v.to_str().ok()?));
+        let told = header("docker-content-digest").and_then(Digest::parse);
         let mut reader = super::pull::Chunks::new(response, self.transport.options.patience);
         let mut bytes = Vec::new();
         loop {
@@ -191,11 +206,11 @@ impl Repository {
             }
         }
         let digest = Digest::of(&bytes);
-        // Asked for by tag, the registry itself says what it sent.
-        if want.or(told.as_ref()).is_some_and(|want| *want != digest) {
+        if want.is_some_and(|want| *want != digest) {
             return Err(request.fault(&url, format!("its content is {digest}"), Kind::Doubtful));
         }
-        Ok(Small { bytes: bytes.into(), content_type, digest, from_origin })
+        let as_told = want.is_some() || told.is_none_or(|told| told == digest);
+        Ok((Small { bytes: bytes.into(), content_type, digest, from_origin }, as_told))
     }
 
     /// Asks for an upload. With `mount`, the registry may take the blob from that repository of its own instead.

@@ -40,7 +40,8 @@ impl Patience {
         let most = match fault.kind {
             Kind::Busy => u32::MAX,
             Kind::Server | Kind::Connection => 9,
-            Kind::Unreachable | Kind::Doubtful => 3,
+            Kind::Unreachable => 5,
+            Kind::Doubtful => 3,
             Kind::Denied | Kind::NotFound | Kind::Permanent => return None,
         };
         self.failures += 1;
@@ -50,7 +51,9 @@ impl Patience {
         }
         let wait = match fault.retry_after {
             // A little later than asked for, and not all clients at once.
-            Some(seconds) => Duration::from_secs(seconds).max(Duration::from_millis(50)) + jitter(Duration::from_millis(500)),
+            Some(seconds) => {
+                Duration::from_secs(seconds.into()).max(Duration::from_millis(50)) + jitter(Duration::from_millis(500))
+            }
             None => {
                 let step = Duration::from_millis(200) * 2_u32.saturating_pow(self.failures.min(12) - 1);
                 let step = step.min(LONGEST);
@@ -73,11 +76,10 @@ fn jitter(most: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    fn fault(kind: Kind, retry_after: Option<u64>) -> Fault {
+    fn fault(kind: Kind, retry_after: Option<u32>) -> Fault {
         Fault {
             act: String::new(),
-            method: reqwest::Method::GET,
-            url: String::new(),
+            request: String::new(),
             status: None,
             detail: String::new(),
             attempts: 1,
@@ -103,7 +105,7 @@ mod tests {
         patience.progress();
         assert!(patience.wait(&fault(Kind::Server, None)).unwrap() <= Duration::from_millis(200));
         let mut patience = Patience::new(Duration::from_secs(600));
-        assert_eq!(std::iter::from_fn(|| patience.wait(&fault(Kind::Unreachable, None))).count(), 3);
+        assert_eq!(std::iter::from_fn(|| patience.wait(&fault(Kind::Unreachable, None))).count(), 5);
     }
 
     #[test]

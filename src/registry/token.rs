@@ -169,7 +169,8 @@ impl Ask<'_> {
 
     fn fault(&self, method: Method, url: String, status: Option<reqwest::StatusCode>, detail: String, kind: Kind) -> Fault {
         let act = format!("get token for {}", self.registry.host_str().unwrap_or_default());
-        Fault { act, method, url, status, detail, attempts: 1, credentials: self.found.source.clone(), kind, retry_after: None }
+        let request = format!("{method} {url}");
+        Fault { act, request, status, detail, attempts: 1, credentials: self.found.source.clone(), kind, retry_after: None }
     }
 }
 

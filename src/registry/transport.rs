@@ -1,6 +1,6 @@
 //! One request to a registry: find the way there, authorise, send, classify the answer, and try again where that helps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,13 +21,25 @@ use super::token::{self, Ask, Scope, Tokens};
 
 /// How long a registry may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
+/// The same after the last byte of a blob, which some registries copy before they answer.
+const SILENCE_AT_END: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(super) struct Transport {
     pub options: Options,
-    pub keychain: Keychain,
+    pub keychain: Arc<Keychain>,
     clients: Clients,
     endpoints: Mutex<HashMap<Place, Arc<OnceCell<Arc<Endpoint>>>>>,
+    habits: Mutex<Habits>,
+}
+
+/// What was learned about registries.
+#[derive(Debug, Default)]
+struct Habits {
+    /// These do not take a body whose length they do not know.
+    want_length: HashSet<String>,
+    /// Mirrors that could not be reached: not asked again.
+    dead: HashSet<String>,
 }
 
 /// Where a request goes: a registry by its name, or a mirror of one.
@@ -89,7 +101,29 @@ struct Authorized {
 
 impl Transport {
     pub(super) fn new(options: Options, keychain: Keychain) -> Self {
-        Self { options, keychain, clients: Clients::default(), endpoints: Mutex::default() }
+        Self {
+            options,
+            keychain: Arc::new(keychain),
+            clients: Clients::default(),
+            endpoints: Mutex::default(),
+            habits: Mutex::default(),
+        }
+    }
+
+    pub(super) fn wants_length(&self, registry: &str) -> bool {
+        lock(&self.habits).want_length.contains(registry)
+    }
+
+    pub(super) fn learn_wants_length(&self, registry: &str) {
+        lock(&self.habits).want_length.insert(registry.to_owned());
+    }
+
+    pub(super) fn is_dead(&self, mirror: &str) -> bool {
+        lock(&self.habits).dead.contains(mirror)
+    }
+
+    pub(super) fn learn_dead(&self, mirror: &str) {
+        lock(&self.habits).dead.insert(mirror.to_owned());
     }
 
     /// Sends until it succeeds, cannot succeed, or patience is over.
@@ -109,9 +143,9 @@ impl Transport {
         let Some(wait) = patience.wait(&fault) else { return Err(fault) };
         let text = format!("{fault}; trying again in {:.1} s", wait.as_secs_f64());
         if wait >= Duration::from_secs(2) {
-            warn!("{text}")
+            warn!("{text}");
         } else {
-            debug!("{text}")
+            debug!("{text}");
         }
         tokio::time::sleep(wait).await;
         Ok(())
@@ -170,7 +204,7 @@ impl Transport {
             }
         }
         if !news && used.header.is_some() {
-            news = self.keychain.refresh(&request.place.host, request.repository());
+            news = self.ask_keychain(request, Keychain::refresh).await;
         }
         news
     }
@@ -207,10 +241,10 @@ impl Transport {
                 let sent = builder.header(CONTENT_TYPE, "application/octet-stream").body(stream.body).send();
                 tokio::select! {
                     answer = sent => answer.map_err(|e| (describe(&e), kind_of(&e))),
-                    () = silence.longer_than(SILENCE.min(self.options.patience)) => Err(("no progress".to_owned(), Kind::Connection)),
+                    () = silence.longer_than(SILENCE.min(self.options.patience), SILENCE_AT_END.min(self.options.patience)) => Err(("no progress".to_owned(), Kind::Connection)),
                 }
             }
-            None => match tokio::time::timeout(SILENCE.min(self.options.patience), builder.send()).await {
+            None => match tokio::time::timeout(request.silence().min(self.options.patience), builder.send()).await {
                 Ok(answer) => answer.map_err(|e| (describe(&e), kind_of(&e))),
                 Err(_) => Err(("no answer in time".to_owned(), Kind::Connection)),
             },
@@ -233,7 +267,7 @@ impl Transport {
         if !same_origin(url, &endpoint.base) {
             return Ok(Authorized { header: None, source: String::new(), token: None });
         }
-        let found = self.keychain.resolve(&request.place.host, request.repository());
+        let found = self.credentials(request).await;
         let challenge = lock(&endpoint.challenge).clone();
         let value = match (&found.credentials, &challenge) {
             (Credentials::Bearer(token), Challenge::None | Challenge::Basic | Challenge::Bearer { .. }) => {
@@ -248,6 +282,28 @@ impl Transport {
             _ => return Ok(Authorized { header: None, source: found.source, token: None }),
         };
         Ok(Authorized { header: secret(&value), source: found.source, token: None })
+    }
+
+    /// Running a helper takes its time; transfers go on meanwhile.
+    async fn credentials(&self, request: &Request) -> Found {
+        if self.keychain.knows(&request.place.host, request.repository()) {
+            return self.keychain.resolve(&request.place.host, request.repository());
+        }
+        self.ask_keychain(request, Keychain::resolve).await
+    }
+
+    async fn ask_keychain<T: Send + 'static>(&self, request: &Request, ask: fn(&Keychain, &str, &str) -> T) -> T {
+        let (keychain, registry, repository) =
+            (Arc::clone(&self.keychain), request.place.host.clone(), request.repository().to_owned());
+        let asked = tokio::task::spawn_blocking({
+            let (keychain, registry, repository) = (Arc::clone(&keychain), registry.clone(), repository.clone());
+            move || ask(&keychain, &registry, &repository)
+        });
+        match asked.await {
+            Ok(answer) => answer,
+            // No thread to be had: ask here.
+            Err(_) => ask(&keychain, &registry, &repository),
+        }
     }
 
     async fn with_token(
@@ -310,7 +366,7 @@ impl Transport {
                     first = Some(match first {
                         None => fault,
                         Some(before) => Fault {
-                            detail: format!("{}; {} {}: {}", before.detail, fault.method, fault.url, fault.detail),
+                            detail: format!("{}; {}: {}", before.detail, fault.request, fault.detail),
                             ..worse(before, &fault)
                         },
                     });
@@ -323,11 +379,8 @@ impl Transport {
     /// `GET /v2/` by one way. `more`: there is another way if this one does not work.
     async fn ping_by(&self, request: &Request, way: Way, more: bool) -> Result<Endpoint, Fault> {
         let text = format!("{}://{}/v2/", way.scheme(), request.place.host);
-        let failed = |detail: String, kind| Fault {
-            act: request.act.clone(),
-            method: Method::GET,
-            ..request.fault_at(text.clone(), detail, kind)
-        };
+        let failed =
+            |detail: String, kind| Fault { request: format!("GET {text}"), ..request.fault_at(String::new(), detail, kind) };
         let url: Url = text.parse().map_err(|e| failed(format!("{e}"), Kind::Permanent))?;
         let client = self.client(request, way, &request.place.host)?;
         // A firewall may swallow what is not open; do not wait for it too long if there is another way.
@@ -345,7 +398,7 @@ impl Transport {
         }
         if Kind::of(status).is_transient() {
             let fault = request.refused(&url, response, String::new()).await;
-            return Err(Fault { method: Method::GET, ..fault });
+            return Err(Fault { request: format!("GET {url}"), ..fault });
         }
         // A redirect may have told a better place; others would be told again and again.
         let mut base = response.url().clone();
@@ -385,15 +438,19 @@ impl Request {
         self.scopes.first().map_or("", |scope| &scope.repository)
     }
 
+    fn silence(&self) -> Duration {
+        let ends_upload = self.method == Method::PUT && matches!(self.target, Target::Url(_));
+        if ends_upload { SILENCE_AT_END } else { SILENCE }
+    }
+
     pub(super) fn fault(&self, url: &Url, detail: String, kind: Kind) -> Fault {
         self.fault_at(without_query(url), detail, kind)
     }
 
-    fn fault_at(&self, url: String, detail: String, kind: Kind) -> Fault {
+    pub(super) fn fault_at(&self, url: String, detail: String, kind: Kind) -> Fault {
         Fault {
             act: self.act.clone(),
-            method: self.method.clone(),
-            url,
+            request: format!("{} {url}", self.method),
             status: None,
             detail,
             attempts: 1,
@@ -418,13 +475,13 @@ pub(super) fn location(response: &Response) -> Option<Url> {
 }
 
 /// Seconds or a date (RFC 9110 §10.2.3).
-pub(super) fn retry_after(response: &Response) -> Option<u64> {
+pub(super) fn retry_after(response: &Response) -> Option<u32> {
     let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
     text.parse().ok().or_else(|| seconds_until(text))
 }
 
 /// `Wed, 21 Oct 2015 07:28:00 GMT`
-fn seconds_until(date: &str) -> Option<u64> {
+fn seconds_until(date: &str) -> Option<u32> {
     let words: Vec<&str> = date.split([' ', ':']).collect();
     let [_, day, month, year, hour, minute, second, "GMT"] = words.as_slice() else { return None };
     let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -433,7 +490,7 @@ fn seconds_until(date: &str) -> Option<u64> {
     let days = crate::image::time::days_since_epoch(number(year)?, month, number(day)?);
     let then = days * 86_400 + number(hour)? * 3600 + number(minute)? * 60 + number(second)?;
     let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    Some(u64::try_from(then).ok()?.saturating_sub(now))
+    u32::try_from(u64::try_from(then).ok()?.saturating_sub(now)).ok()
 }
 
 fn challenge_of(response: &Response) -> Challenge {

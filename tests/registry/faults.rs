@@ -79,8 +79,11 @@ fn an_upload_goes_on_from_where_the_registry_says() {
 fn a_registry_that_wants_the_length_gets_the_layer_again() {
     let dir = tempfile::tempdir().unwrap();
     let registry = FaultyRegistry::start(Manners { wants_length: true, ..Manners::default() });
-    save(&store(&[]), &[&registry.name("app")], None, &[layer(dir.path(), "large", 2, 4 << 20)]).unwrap();
+    let layers = [layer(dir.path(), "large", 2, 3 << 20), layer(dir.path(), "other", 3, 3 << 20)];
+    save(&store(&[]), &[&registry.name("app")], None, &layers).unwrap();
     check_whole(&store(&[]), &registry.name("app"));
+    // Once is enough to know.
+    assert_eq!(registry.take_seen().iter().filter(|s| s.method == "PATCH").count(), 1);
 }
 
 #[test]
@@ -116,6 +119,9 @@ fn wrong_bytes_are_never_believed() {
     once(&registry, Method::GET, "/blobs/", Fault::WrongByte(100));
     let reading = store(&[]);
     let image = reading.open(&name).unwrap().unwrap();
+    // A manifest asked for by tag is checked against what the registry says.
+    once(&registry, Method::GET, "/manifests/", Fault::WrongByte(0));
+    assert_eq!(store(&[]).open(&name).unwrap().unwrap().digest, image.digest);
     // A layer has been passed on already when it turns out to be wrong.
     once(&registry, Method::GET, "/blobs/", Fault::WrongByte(100));
     let mut reader = reading.read_layer(&image, &image.config.diff_ids()[0]).unwrap();
@@ -290,8 +296,8 @@ fn random_schedules_lose_nothing_and_push_nothing_wrong() {
 }
 
 fn one_run(seed: u64, layers: &[lifecycle::layers::source::LayerSource]) -> bool {
-    let tokens = if seed % 3 == 0 { Some(None) } else { None };
-    let manners = Manners { tokens, no_mounts: seed % 5 == 0, no_ranges: seed % 7 == 0, ..Manners::default() };
+    let tokens = if seed.is_multiple_of(3) { Some(None) } else { None };
+    let manners = Manners { tokens, no_mounts: seed.is_multiple_of(5), no_ranges: seed.is_multiple_of(7), ..Manners::default() };
     let registry = FaultyRegistry::start(manners);
     let [run, app, other] = ["run", "app", "other"].map(|name| registry.name(name));
     save(&store(&[]), &[&run], None, &layers[..1]).unwrap();

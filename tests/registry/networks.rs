@@ -231,6 +231,9 @@ fn mirrors_are_asked_first_and_the_origin_when_they_fail() {
         // Bytes that turn out wrong at the end have been passed on already.
         assert_eq!(read.is_ok(), !matches!(fault, Fault::WrongByte(_)), "{fault:?}: {read:?}");
     }
+    // One that cannot be reached is asked once.
+    let dead = format!("{}=http://127.0.0.1:{}", origin.host, super::peers::free_port());
+    check_whole(&store(&[("CNB_REGISTRY_MIRRORS", &dead)]), &origin.name("both"));
     // Writes go to the origin.
     mirror.calm();
     mirror.take_seen();

@@ -64,6 +64,7 @@ fn requests_are_few() {
         outcome.success();
         let seen = registry.take_seen();
         let lines: Vec<String> = seen.iter().map(|s| format!("{} {} {}", s.method, s.path, s.status)).collect();
+        println!("{what}: {} requests", lines.len());
         assert!(lines.len() <= most, "{what}: {} requests:\n{}", lines.len(), lines.join("\n"));
         assert_eq!(lines.iter().filter(|line| *line == "GET /v2/ 200").count(), 1, "{what}: one ping");
     };

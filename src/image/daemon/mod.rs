@@ -81,7 +81,7 @@ impl ImageStore for DaemonStore {
             return Ok(layer);
         }
         let mut found = None;
-        save::fetch(&self.engine, image, &[diff_id.clone()], &mut |_, layer| {
+        save::fetch(&self.engine, image, std::slice::from_ref(diff_id), &mut |_, layer| {
             found = Some(layer.into_file()?);
             Ok(())
         })?;

@@ -156,6 +156,13 @@ impl Keychain {
         Found::none()
     }
 
+    /// Whether [`Self::resolve`] can answer at once, without starting a helper.
+    pub fn knows(&self, registry: &str, repository: &str) -> bool {
+        let helpers = self.helpers_for(registry, repository);
+        let told = self.lock();
+        helpers.into_iter().all(|(helper, server)| told.contains_key(&(helper.name(), server)))
+    }
+
     /// After a registry refused what a helper gave: asks the helper again, as the user that the process is by now. `false`: no
     /// helper was involved, or it said the same.
     pub fn refresh(&self, registry: &str, repository: &str) -> bool {
