@@ -221,3 +221,6 @@ fn add_layer(draft: &mut ImageDraft, layer: &PlannedLayer, done: &Done, previous
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
