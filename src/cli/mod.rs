@@ -12,6 +12,8 @@ pub mod session;
 mod arguments;
 mod caches;
 mod choices;
+#[cfg(test)]
+mod flags_tests;
 mod go_values;
 mod help;
 mod normalise;
