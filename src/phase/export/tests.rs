@@ -357,7 +357,7 @@ fn an_extended_run_image_is_read_with_the_layers_that_are_there() {
     copy_dir(&layout, &copy);
     let extended = ExtendedRunImage::read(&dir).unwrap().unwrap();
     assert_eq!(extended.layers.len(), 1);
-    assert_eq!(extended.layers[0].1, "");
+    assert_eq!(extended.layers[0].1, "base");
     fs::remove_file(&extended.layers[0].0).unwrap();
     assert!(ExtendedRunImage::read(&dir).unwrap().unwrap().layers.is_empty(), "a layer of the run image itself");
     copy_dir(&layout, &dir.join("run/sha256:def"));
