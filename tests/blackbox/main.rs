@@ -6,6 +6,8 @@
 mod bad_input;
 mod command_line;
 mod creator;
+mod daemon;
+mod engine;
 mod inputs;
 mod load_order;
 mod protection;

@@ -1,0 +1,192 @@
+//! `-daemon`: what goes over the socket, and what becomes of it. The engine is a small one of the tests' own; a real one is
+//! asked by the acceptance tests.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use crate::engine::{Engine, Image, Kind};
+use crate::support::{Outcome, Sandbox, sha256, skipped_without_root, small_tar};
+
+/// 6 MB that no transfer can hide, kept by the buildpack in every build.
+const BUILD: &str = r#"
+L=$CNB_LAYERS_DIR
+if [ ! -e "$L/big.toml" ]; then
+  mkdir -p "$L/big"
+  head -c 6000000 /dev/zero | tr '\0' x > "$L/big/data"
+fi
+printf '[types]\nlaunch = true\n' > "$L/big.toml"
+"#;
+
+const IMAGE: u64 = 6_000_000;
+
+struct Fixture {
+    sandbox: Sandbox,
+    engine: Arc<Engine>,
+}
+
+fn fixture(kind: Kind) -> Fixture {
+    let sandbox = Sandbox::new();
+    sandbox.buildpack("a/one", "exit 0", BUILD);
+    sandbox.order(&[&["a/one"]]);
+    sandbox.write("app/main.txt", "hello\n");
+    sandbox.own("app");
+    fs::create_dir(sandbox.path("launch-cache")).expect("create directory");
+    sandbox.own("launch-cache");
+    let engine = Engine::start(&sandbox.path("docker.sock"), kind);
+    let layer = small_tar("run");
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "created": "2020-01-01T00:00:00Z",
+        "config": {"Env": ["PATH=/bin"], "Labels": {"io.buildpacks.stack.id": "s"}},
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))]},
+    });
+    engine.add("example.com/run:latest", Image { config: config.to_string().into_bytes(), layers: vec![Arc::new(layer)] });
+    Fixture { sandbox, engine }
+}
+
+impl Fixture {
+    fn host(&self) -> String {
+        format!("unix://{}", self.sandbox.path("docker.sock").display())
+    }
+
+    fn create(&self, more: &[&str]) -> Outcome {
+        self.engine.traffic();
+        let launcher = self.sandbox.path("cnb/launcher");
+        let creator = self.sandbox.phase("creator").env("DOCKER_HOST", &self.host());
+        creator
+            .args(["-daemon", "-run-image", "example.com/run", "-launcher"])
+            .args([launcher])
+            .args(more)
+            .args(["example.com/app"])
+            .run()
+            .success()
+            .quiet()
+    }
+
+    /// The next build starts with an empty layers directory, as platforms have it.
+    fn forget_layers(&self) {
+        fs::remove_dir_all(self.sandbox.path("layers")).expect("remove layers");
+        fs::create_dir(self.sandbox.path("layers")).expect("create layers");
+        self.sandbox.own("layers");
+    }
+
+    /// The image is whole, and its label names layers that it has.
+    fn check(&self) -> String {
+        let (id, image) = self.engine.image("example.com/app:latest").expect("the app image");
+        let config: Value = serde_json::from_slice(&image.config).expect("config");
+        let diff_ids: Vec<&str> =
+            config["rootfs"]["diff_ids"].as_array().expect("list").iter().filter_map(Value::as_str).collect();
+        let have: Vec<String> = image.layers.iter().map(|l| format!("sha256:{}", sha256(l))).collect();
+        assert_eq!(have, diff_ids);
+        let label = config["config"]["Labels"]["io.buildpacks.lifecycle.metadata"].as_str().expect("label");
+        let label: Value = serde_json::from_str(label).expect("label");
+        let big = label["buildpacks"][0]["layers"]["big"]["sha"].as_str().expect("sha");
+        assert!(diff_ids.contains(&big), "{label}");
+        id
+    }
+}
+
+/// The daemon closes the connection after each answer, the socket is root's, and the phases are not root any more.
+#[test]
+fn connections_are_opened_again_after_privileges_were_dropped() {
+    if skipped_without_root() {
+        return;
+    }
+    let fixture = fixture(Kind::GraphDriver);
+    fixture.create(&[]).says("*** Images (");
+    fixture.check();
+    assert!(fixture.engine.connections.load(Ordering::SeqCst) > 5);
+}
+
+#[test]
+fn what_the_daemon_has_is_not_sent() {
+    if skipped_without_root() {
+        return;
+    }
+    let fixture = fixture(Kind::GraphDriver);
+    let cache = fixture.sandbox.path("launch-cache");
+    let cache = ["-launch-cache", cache.to_str().expect("UTF-8")];
+    fixture.create(&cache);
+    let first = fixture.check();
+    assert!(fixture.engine.traffic() > IMAGE);
+
+    fixture.forget_layers();
+    fixture.create(&cache).says("Reusing layer 'a/one:big'");
+    let traffic = fixture.engine.traffic();
+    assert!(traffic < IMAGE / 100, "{traffic} bytes for nothing new");
+    assert_eq!(fixture.check(), first);
+
+    fixture.forget_layers();
+    fixture.sandbox.write("app/main.txt", "changed\n");
+    fixture.sandbox.own("app");
+    fixture.create(&cache).says("Reusing layer 'a/one:big'");
+    let traffic = fixture.engine.traffic();
+    assert!(traffic < IMAGE / 50, "{traffic} bytes for one line");
+    assert_ne!(fixture.check(), first);
+}
+
+#[test]
+fn a_layer_of_the_previous_image_needs_no_launch_cache() {
+    if skipped_without_root() {
+        return;
+    }
+    for kind in [Kind::GraphDriver, Kind::RefusesBlanks, Kind::Containerd] {
+        let fixture = fixture(kind);
+        fixture.create(&[]);
+        let first = fixture.check();
+        fixture.forget_layers();
+        fixture.sandbox.write("app/main.txt", "changed\n");
+        fixture.sandbox.own("app");
+        fixture.create(&[]).says("Reusing layer 'a/one:big'");
+        assert_ne!(fixture.check(), first);
+        let left = fs::read_dir(fixture.sandbox.path("tmp")).expect("list").count();
+        assert_eq!(left, 0, "temporary files stay behind");
+    }
+}
+
+#[test]
+fn damaged_files_of_the_launch_cache_never_go_into_an_image() {
+    if skipped_without_root() {
+        return;
+    }
+    let fixture = fixture(Kind::RefusesBlanks);
+    let cache = fixture.sandbox.path("launch-cache");
+    let args = ["-launch-cache", cache.to_str().expect("UTF-8")];
+    fixture.create(&args);
+    for entry in fs::read_dir(cache.join("committed")).expect("list") {
+        let path = entry.expect("entry").path();
+        let mut bytes = fs::read(&path).expect("read");
+        if let Some(middle) = bytes.len().checked_div(2).filter(|m| *m > 0) {
+            bytes[middle] ^= 1;
+            fs::write(&path, bytes).expect("write");
+        }
+    }
+    fixture.forget_layers();
+    fixture.sandbox.write("app/main.txt", "changed\n");
+    fixture.sandbox.own("app");
+    fixture.create(&args).says("Warning: Not using layer ");
+    fixture.check();
+}
+
+#[test]
+fn a_previous_image_that_is_gone_is_named_if_a_layer_is_missing() {
+    if skipped_without_root() {
+        return;
+    }
+    let fixture = fixture(Kind::GraphDriver);
+    fixture.create(&[]);
+    fixture.forget_layers();
+    let host = fixture.host();
+    let phase = |name: &str| fixture.sandbox.phase(name).env("DOCKER_HOST", &host);
+    phase("analyzer").args(["-daemon", "-run-image", "example.com/run", "example.com/app"]).run().success();
+    phase("detector").run().success();
+    phase("restorer").args(["-daemon"]).run().success();
+    phase("builder").run().success();
+    fixture.engine.remove("example.com/app:latest");
+    let launcher = fixture.sandbox.path("cnb/launcher");
+    let exporter = phase("exporter").args(["-daemon", "-launcher"]).args([launcher]).args(["example.com/app"]);
+    exporter.run().code(62).says("a/one:big");
+    assert!(fixture.engine.image("example.com/app:latest").is_none());
+}
