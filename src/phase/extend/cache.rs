@@ -212,7 +212,7 @@ mod tests {
         }
         fs::File::options().write(true).open(path).unwrap().set_modified(SystemTime::now() - 2 * BLOB_GRACE).unwrap();
         young.prune();
-        assert_eq!(files(&day.directory, "json"), [PathBuf::new(); 0]);
+        assert!(files(&day.directory, "json").is_empty());
         assert!(!path.exists());
         assert_eq!(fs::read_dir(day.blobs()).unwrap().count(), 1, "young blobs stay");
     }
