@@ -139,7 +139,7 @@ pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
         run_image: &run_image,
         run_image_names: &run_image_names,
         extended: extended.as_ref(),
-        use_extended_config: uses_extended_config(session, given.analyzed),
+        use_extended_config: extended.is_some() && uses_extended_config(session, given.analyzed),
         previous: previous.as_ref(),
         previous_metadata: &given.analyzed.metadata,
         parallel: flags.boolean("parallel"),
@@ -201,7 +201,8 @@ fn extended(session: &Session<'_>, analyzed: &Analyzed) -> Result<Option<Extende
         return Ok(None);
     };
     let extended = ExtendedRunImage::read(&dir);
-    if !uses_extended_config(session, analyzed) {
+    // Platforms that export to layout directories have not extended run images so far: the reference cannot.
+    if !uses_extended_config(session, analyzed) || session.flags.boolean("layout") && matches!(extended, Ok(None)) {
         return extended.failed_to_with("export", Failure::Export);
     }
     let extended = extended.and_then(|image| image.ok_or_else(|| Error::new("missing extended run image")));
@@ -211,7 +212,7 @@ fn extended(session: &Session<'_>, analyzed: &Analyzed) -> Result<Option<Extende
 
 fn uses_extended_config(session: &Session<'_>, analyzed: &Analyzed) -> bool {
     let extend = analyzed.run_image.as_ref().is_some_and(|run_image| run_image.extend);
-    extend && session.api.has_run_image_extension() && !session.flags.boolean("layout")
+    extend && session.api.has_run_image_extension()
 }
 
 /// How the platform names the run image, for the label.

@@ -12,8 +12,7 @@ use crate::data::group::Group;
 use crate::data::layers_metadata::LayersMetadata;
 use crate::data::run::RunToml;
 use crate::error::{Failure, Result};
-use crate::image::Image;
-use crate::image::layout;
+use crate::image::{Image, ImageStore, layout};
 use crate::phase::restore::images::{ImageInputs, update_images};
 use crate::phase::restore::{self, Inputs};
 
@@ -76,14 +75,15 @@ fn update(session: &Session<'_>, stores: &Stores, group: &Group, analyzed: Analy
         accessible: &|name| stores.accessible(name),
         images: stores.images.as_ref(),
         in_layout: flags.boolean("layout"),
-        pull: &|name| pull(stores, name),
+        pull: &|name| keep(stores.registry().as_ref(), name),
+        pull_from_layout: &|name| keep(stores.images.as_ref(), name),
     };
     update_images(analyzed, &inputs)
 }
 
-/// Opens the image in its registry and keeps manifest and config for the extender, if there is one.
-fn pull(stores: &Stores, name: &str) -> Result<Arc<Image>> {
-    let Some(image) = stores.registry().open(name)? else { bail!("failed to get remote image") };
+/// Opens the image and keeps manifest and config for the extender, if there is one.
+fn keep(store: &dyn ImageStore, name: &str) -> Result<Arc<Image>> {
+    let Some(image) = store.open(name)? else { bail!("failed to get remote image") };
     let kept = PathBuf::from(EXTENDER_DIR);
     if let Some(digest) = image.digest.as_ref().filter(|_| kept.exists()) {
         let path = kept.join("cache/base").join(digest.as_str());

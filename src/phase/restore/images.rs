@@ -26,10 +26,12 @@ pub struct ImageInputs<'a> {
     pub accessible: &'a dyn Fn(&str) -> bool,
     /// Where the app image will be; the run image is there, too.
     pub images: &'a dyn ImageStore,
-    /// The extender does not work on layout directories.
+    /// The run image is in a layout directory, not in a registry.
     pub in_layout: bool,
     /// Fetches an image's manifest and config from its registry and keeps them for the extender.
     pub pull: &'a dyn Fn(&str) -> Result<Arc<Image>>,
+    /// The same for an image of a layout directory, which the reference's extender cannot use.
+    pub pull_from_layout: &'a dyn Fn(&str) -> Result<Arc<Image>>,
 }
 
 /// `analyzed` with what was found out.
@@ -57,10 +59,11 @@ pub fn update_images(mut analyzed: Analyzed, inputs: &ImageInputs<'_>) -> Result
 fn update_run_image(run_image: &mut RunImage, inputs: &ImageInputs<'_>) -> Result<()> {
     // Below Platform API 0.12 only a platform writes the name; the reference says the same in a registry.
     let name = if run_image.image.is_empty() { run_image.reference.clone() } else { run_image.image.clone() };
-    let image = if run_image.extend && inputs.api.has_run_image_extension() && !inputs.in_layout {
+    let image = if run_image.extend && inputs.api.has_run_image_extension() {
         // Also if only the metadata are needed: the extender wants a reference by digest, which a daemon does not give.
         debug!("Pulling run image metadata for {name}...");
-        (inputs.pull)(&name).with_context(|| format!("failed to pull run image {name}"))?
+        (if inputs.in_layout { inputs.pull_from_layout } else { inputs.pull })(&name)
+            .with_context(|| format!("failed to pull run image {name}"))?
     } else if inputs.has_extensions && inputs.api.has_extensions() && !has_target(run_image) {
         debug!("Updating run image info in analyzed metadata...");
         let opened = inputs.images.open(&name).and_then(|i| i.ok_or_else(|| Error::new("image not found")));
@@ -147,6 +150,7 @@ mod tests {
                 images: &Store,
                 in_layout: case.layout,
                 pull: &|name| Ok(image(name, &format!("{name}@pulled"))),
+                pull_from_layout: &|name| Ok(image(name, &format!("{name}@layout"))),
             },
         )
     }
@@ -164,7 +168,7 @@ mod tests {
             assert_eq!(run_image.target.unwrap().arch, "riscv64");
         }
         assert_eq!(reference(&Case { minor: 11, extend: true, ..CASE }), "run@before");
-        assert_eq!(reference(&Case { layout: true, extend: true, ..CASE }), "run@before");
+        assert_eq!(reference(&Case { layout: true, extend: true, ..CASE }), "run@layout");
     }
 
     #[test]
