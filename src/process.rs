@@ -24,6 +24,7 @@ pub struct Invocation {
     /// `argv`, with `argv[0]`.
     pub args: Vec<OsString>,
     pub env: BTreeMap<OsString, OsString>,
+    /// The working directory; empty if it does not exist any more.
     pub cwd: PathBuf,
     /// The file of this program, links resolved; empty if the system does not tell.
     pub exe: PathBuf,
@@ -31,13 +32,13 @@ pub struct Invocation {
 
 impl Invocation {
     /// Collects arguments, environment and working directory of this process.
-    pub fn collect() -> std::io::Result<Self> {
-        Ok(Self {
+    pub fn collect() -> Self {
+        Self {
             args: std::env::args_os().collect(),
             env: std::env::vars_os().collect(),
-            cwd: std::env::current_dir()?,
+            cwd: std::env::current_dir().unwrap_or_default(),
             exe: std::env::current_exe().unwrap_or_default(),
-        })
+        }
     }
 
     /// The variable's value, `None` if it is not set, empty or not UTF-8: most inputs take an empty variable for an unset one.

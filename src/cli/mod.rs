@@ -109,6 +109,9 @@ fn run(invocation: &Invocation, command: Command, arguments: &[OsString]) -> Res
     debug!("Parsing inputs...");
     arguments::check(command, flags.positional())?;
     utf8_variables(invocation).and_then(|()| flags.check(command)).failed_to("resolve inputs")?;
+    if invocation.cwd.as_os_str().is_empty() {
+        bail!("failed to get the working directory: it does not exist");
+    }
     flags.resolve_paths(&invocation.cwd);
     let session = Session { invocation, command, api, flags: &flags };
     match command {

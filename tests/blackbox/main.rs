@@ -9,6 +9,7 @@ mod creator;
 mod daemon;
 mod engine;
 mod inputs;
+mod launch;
 mod load_order;
 mod protection;
 mod python;
