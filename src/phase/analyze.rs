@@ -97,10 +97,11 @@ pub fn analyze(inputs: &Inputs<'_>, images: &Opened) -> Result<Analyzed> {
     let _timing = crate::phase::timing::measure("Analyzer");
     let _span = tracing::info_span!("phase", name = "analyze").entered();
     let (metadata, previous_reference) = previous(inputs, images)?;
-    if inputs.restore_sbom && inputs.api.has_sbom() {
-        if let (Some(image), Some(sbom)) = (&images.previous, &metadata.sbom) {
-            restore_sbom(inputs, image, &sbom.sha).context("retrieving launch SBOM layer")?;
-        }
+    if inputs.restore_sbom
+        && inputs.api.has_sbom()
+        && let (Some(image), Some(sbom)) = (&images.previous, &metadata.sbom)
+    {
+        restore_sbom(inputs, image, &sbom.sha).context("retrieving launch SBOM layer")?;
     }
     let run_image = match inputs.run_image {
         Some(name) => run_image(inputs, name, images.run.as_deref())?,

@@ -215,6 +215,26 @@ mod tests {
         assert_eq!(of(&format!("{hex}/json")), Named::Other);
     }
 
+    /// What docker 20.10 calls the layers of an image with these diffIDs.
+    #[test]
+    fn computes_the_ids_of_older_dockers() {
+        let diff_ids = [
+            "sha256:b404fdfc42487f515654432ec99cb28d869296e068e10f92ade8a63f607bec85",
+            "sha256:fca11ad225b2109263c15dd0bae01269718e3407fd0925f77057c4572531a77d",
+            "sha256:15063c93a743b62c28b5e0538330f1cabb753f880e1b01ae23a92fa76fabbdbc",
+        ]
+        .map(|id| DiffId::parse(id).unwrap());
+        let names = legacy_names(&diff_ids);
+        for (id, layer) in [
+            ("07eb3d861245cbcb1e0c2f4a0adf293bb7d9b085317253f8b815e8e92d5df493", 0),
+            ("c36e7038e82e0317249a8fa0aaf89056367926a23ad729938aeaf9602bf0e010", 1),
+        ] {
+            assert_eq!(Named::of(Path::new(&format!("{id}/layer.tar")), &names), Named::Layer(diff_ids[layer].clone()));
+        }
+        let topmost = "76b24c95b8025e4e1ea5d206c1440e746fcc2b83489d2d40ac25e9c76ac776b3/layer.tar";
+        assert_eq!(Named::of(Path::new(topmost), &names), Named::Maybe);
+    }
+
     #[test]
     fn spools_what_is_a_layer() {
         let plain = vec![b'x'; 3000];
