@@ -112,9 +112,11 @@ impl ImageDraft {
         draft.annotations.clear();
         draft.manifest = json!({});
         draft.config = ImageConfig::empty(new_base.config.os(), new_base.config.architecture());
-        let version = new_base.config.os_version();
-        if !version.is_empty() {
-            draft.config.json["os.version"] = version.into();
+        // The reference forgets the variant; platform.md, "Rebaser", wants that of the new run image.
+        for (key, value) in [("os.version", new_base.config.os_version()), ("variant", new_base.config.variant())] {
+            if !value.is_empty() {
+                draft.config.json[key] = value.into();
+            }
         }
         draft.config.json["config"] = app.config.json["config"].clone();
         Ok(draft)

@@ -23,6 +23,7 @@ impl World {
         let world = Self { dir, store };
         world.image(RUN, None, &["base"], |draft| draft.set_label("io.buildpacks.base.id", "old"));
         world.image(NEW, None, &["base", "patch"], |draft| {
+            draft.config.json["variant"] = "v8".into();
             draft.set_label("io.buildpacks.base.id", "new");
             draft.set_label("io.buildpacks.stack.id", "s");
             draft.set_label("own", "of the run image");
@@ -100,6 +101,7 @@ fn layers_of_the_app_on_the_new_run_image() {
     assert_eq!(after.config.label("io.buildpacks.base.id"), Some("new"));
     assert_eq!(after.config.label("io.buildpacks.stack.id"), Some("s"));
     assert_eq!(after.config.label("own"), None);
+    assert_eq!((after.config.os(), after.config.variant()), ("linux", "v8"));
     let label = world.label();
     assert_eq!(label["runImage"]["topLayer"], new.config.top_layer().unwrap().as_str());
     assert_eq!(label["runImage"]["reference"], new.identifier.as_str());
