@@ -127,9 +127,9 @@ fn killed_while_the_cache_is_saved() {
         let now = check(root);
         assert!(now == old || now == new, "point {point}: neither the old nor the new cache");
         if now == old {
-            kept += 1
+            kept += 1;
         } else {
-            replaced += 1
+            replaced += 1;
         }
         old = now;
     }

@@ -215,7 +215,9 @@ fn add_layer(draft: &mut ImageDraft, layer: &PlannedLayer, done: &Done, previous
     match (&done.blob, previous) {
         (Some(blob), _) => draft.add_layer(blob.clone(), &layer.created_by),
         (None, Some(image)) => {
-            draft.take_layer(image, &done.diff_id, &layer.created_by).with_context(|| format!("reusing layer: '{}'", layer.id))?
+            draft
+                .take_layer(image, &done.diff_id, &layer.created_by)
+                .with_context(|| format!("reusing layer: '{}'", layer.id))?;
         }
         (None, None) => return Err(Error::new(format!("reusing layer: '{}': there is no previous image", layer.id))),
     }

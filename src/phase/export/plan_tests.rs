@@ -29,17 +29,12 @@ fn previous(layers: &str) -> LayersMetadata {
     LayersMetadata { buildpacks: vec![buildpack], launcher: LayerSha { sha: sha('f') }, ..LayersMetadata::default() }
 }
 
+#[derive(Default)]
 struct Case<'a> {
     buildpacks: &'a [BuildpackDir],
     previous: LayersMetadata,
     reusable: &'a str,
     processes: &'a [&'a str],
-}
-
-impl Default for Case<'_> {
-    fn default() -> Self {
-        Self { buildpacks: &[], previous: LayersMetadata::default(), reusable: "", processes: &[] }
-    }
 }
 
 impl Case<'_> {
