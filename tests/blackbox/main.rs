@@ -4,6 +4,7 @@
 //! so and pass without it.
 
 mod bad_input;
+mod build_clauses;
 mod command_line;
 mod creator;
 mod daemon;
