@@ -13,13 +13,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tracing::debug;
 
+use super::extract::Extracted;
 use super::source::LayerSource;
-use super::tar::watch::{Print, Skeleton, Trace, Watch};
+use super::tar::watch::{Print, Skeleton, TICK, Trace, Watch};
 use crate::error::Result;
 use crate::image::DiffId;
 
@@ -28,9 +28,6 @@ const FILE: &str = ".fingerprints";
 /// Smaller layers are read as fast as looked up.
 const WORTH_BYTES: u64 = 1 << 20;
 const WORTH_ENTRIES: u64 = 100;
-
-/// To see the clock go past the restored files.
-const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 type Hash = [u8; 32];
 
@@ -43,6 +40,8 @@ pub struct Fingerprints {
     current: Mutex<HashMap<Hash, DiffId>>,
     /// Layers that were read; they are looked at once more before they are saved.
     read: Mutex<Vec<(LayerSource, Print, DiffId)>>,
+    /// Layers that were extracted, with the skeletons of their tars.
+    restored: Mutex<Vec<(LayerSource, DiffId, Hash)>>,
 }
 
 impl Fingerprints {
@@ -55,7 +54,7 @@ impl Fingerprints {
             Some((from_hex(hash)?, DiffId::parse(diff_id)?))
         };
         let known = text.lines().filter_map(parse).collect();
-        Self { file, known: Mutex::new(known), current: Mutex::default(), read: Mutex::default() }
+        Self { file, known: Mutex::new(known), current: Mutex::default(), read: Mutex::default(), restored: Mutex::default() }
     }
 
     /// The diffID of a layer whose files are as they were when it was hashed.
@@ -92,28 +91,36 @@ impl Fingerprints {
         Traced { owner: self, original: source.clone(), source: traced, print }
     }
 
-    /// A layer that was just extracted from the tar with this diffID. It counts if the tar that would be made of it has the
-    /// same headers as the one it came from, hashed as `skeleton`.
-    pub fn restored(&self, source: &LayerSource, diff_id: &DiffId, skeleton: &Hash) {
-        let Ok((mut print, mut found)) = look(source) else { return };
-        if !is_worth_it(&print) {
+    /// A layer that was just extracted from the tar with this diffID. It counts, once [`Self::save`] has looked at it, if the
+    /// tar that would be made of it has the same headers as the one it came from, hashed as `skeleton`.
+    pub fn restored(&self, source: &LayerSource, diff_id: &DiffId, extracted: &Extracted) {
+        if extracted.bytes >= WORTH_BYTES {
+            lock(&self.restored).push((source.clone(), diff_id.clone(), extracted.skeleton));
+        }
+    }
+
+    /// Looks at restored layers when the clock has gone past their last change.
+    fn look_at_restored(&self) {
+        let restored = std::mem::take(&mut *lock(&self.restored));
+        if restored.is_empty() {
             return;
         }
-        let wait = print.unsettled();
-        if !wait.is_zero() && wait <= LONGEST_WAIT {
-            std::thread::sleep(wait);
-            let Ok(again) = look(source) else { return };
-            (print, found) = again;
-        }
-        if found == *skeleton && print.unsettled().is_zero() {
-            let hash = key(source, &print);
-            lock(&self.known).insert(hash, diff_id.clone());
-            lock(&self.current).insert(hash, diff_id.clone());
+        std::thread::sleep(TICK);
+        for (source, diff_id, skeleton) in restored {
+            if let Ok((print, found)) = look(&source)
+                && found == skeleton
+                && print.unsettled().is_zero()
+            {
+                let hash = key(&source, &print);
+                lock(&self.known).insert(hash, diff_id.clone());
+                lock(&self.current).insert(hash, diff_id);
+            }
         }
     }
 
     /// Writes what this build knows. A file that cannot be written costs the next build time.
     pub fn save(&self) {
+        self.look_at_restored();
         for (source, before, diff_id) in std::mem::take(&mut *lock(&self.read)) {
             if before.unsettled().is_zero()
                 && let Ok((after, _)) = look(&source)

@@ -1,7 +1,7 @@
 use std::fs::{self, File, FileTimes};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -134,7 +134,7 @@ fn restored_layers_are_known_at_once() {
         }
         let mut reader = Verified::new(&tar[..], diff_id.clone());
         let extracted = extract_noting(&mut reader, &f.path("")).unwrap();
-        f.fingerprints.restored(&f.layer(), &diff_id, &extracted.skeleton);
+        f.fingerprints.restored(&f.layer(), &diff_id, &extracted);
         f.fingerprints.save();
         f.reload();
         assert_eq!(f.fingerprints.lookup(&f.layer()), known.then(|| diff_id.clone()), "{change:?}");

@@ -101,7 +101,7 @@ impl Default for Trace {
 }
 
 /// Clocks of file systems tick every 10 ms at the slowest; two changes within a tick look the same.
-const TICK: Duration = Duration::from_millis(25);
+pub const TICK: Duration = Duration::from_millis(25);
 /// Where times are whole seconds, or two.
 const COARSE_TICK: Duration = Duration::from_millis(2100);
 

@@ -221,7 +221,7 @@ fn note_fingerprint(inputs: &Inputs<'_>, sha: &str, dir: &Path, extracted: &Extr
     let (Some(fingerprints), Some(diff_id)) = (inputs.cache.and_then(Cache::fingerprints), DiffId::parse(sha)) else { return };
     let uid = rustix::process::geteuid().as_raw().into();
     let gid = rustix::process::getegid().as_raw().into();
-    fingerprints.restored(&LayerSource::Directory { path: dir.to_owned(), uid, gid }, &diff_id, &extracted.skeleton);
+    fingerprints.restored(&LayerSource::Directory { path: dir.to_owned(), uid, gid }, &diff_id, extracted);
 }
 
 /// Unpacks a layer of the cache. Whatever is wrong with the cache is a fault of the archive.
