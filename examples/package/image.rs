@@ -88,7 +88,7 @@ fn docker_archive(path: &Path, layout: &Path) -> Result<()> {
     let mut tar = tar::Builder::new(Vec::new());
     let blob_path = |digest: &Value| format!("blobs/{}", digest.as_str().unwrap_or_default().replace(':', "/"));
     let json = |name: &str| -> Result<Value> {
-        Ok(serde_json::from_slice(&std::fs::read(layout.join(name))?).map_err(|e| Error::new(e.to_string()))?)
+        serde_json::from_slice(&std::fs::read(layout.join(name))?).map_err(|e| Error::new(e.to_string()))
     };
     let mut index = json("index.json")?;
     let manifest_path = blob_path(&index["manifests"][0]["digest"]);

@@ -2,7 +2,7 @@
 
 use snapbox::{assert_data_eq, file};
 
-use crate::support::{Outcome, Sandbox};
+use crate::support::{Outcome, Sandbox, UID, skipped_without_root};
 
 const COMMANDS: [&str; 8] = ["analyzer", "detector", "restorer", "builder", "exporter", "creator", "rebaser", "extender"];
 
@@ -143,4 +143,20 @@ fn readers_may_go_away() {
         let status = run.command().stdout(gone()).stderr(gone()).status().expect("run");
         assert_eq!(status.code(), Some(if args.contains(&"y") { 3 } else { 0 }), "{phase} {args:?}");
     }
+}
+
+/// kpack starts all phases as the build user.
+#[test]
+fn nothing_to_drop_needs_no_root_and_another_user_does() {
+    if skipped_without_root() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.run_image();
+    let analyzer = || {
+        let analyzer = sandbox.phase("analyzer").user(UID).args(["-layout", "-layout-dir"]).args([sandbox.path("layout")]);
+        analyzer.args(["-run-image", "example.com/run", "example.com/app"])
+    };
+    analyzer().run().success().quiet();
+    analyzer().env("CNB_USER_ID", "1").run().code(1).says("ERROR: failed to exec as user 1:65534: operation not permitted");
 }
