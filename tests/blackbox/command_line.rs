@@ -158,5 +158,9 @@ fn nothing_to_drop_needs_no_root_and_another_user_does() {
         analyzer.args(["-run-image", "example.com/run", "example.com/app"])
     };
     analyzer().run().success().quiet();
-    analyzer().env("CNB_USER_ID", "1").run().code(1).says("ERROR: failed to exec as user 1:65534: operation not permitted");
+    analyzer()
+        .env("CNB_USER_ID", "1")
+        .run()
+        .code(1)
+        .says("failed to chown volumes: chown [ROOT]/layers: operation not permitted");
 }
