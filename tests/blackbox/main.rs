@@ -11,6 +11,7 @@ mod daemon;
 mod engine;
 mod inputs;
 mod launch;
+mod launch_clauses;
 mod load_order;
 mod protection;
 mod python;
