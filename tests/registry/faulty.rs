@@ -64,6 +64,8 @@ pub struct Manners {
     pub no_ranges: bool,
     /// It does not mount.
     pub no_mounts: bool,
+    /// Every answer takes this long.
+    pub latency: Duration,
     /// It listens on `[::1]`.
     pub ipv6: bool,
     /// It sends uploads to another host, which is no registry and wants no credentials.
@@ -81,6 +83,8 @@ struct State {
     next: u64,
     seen: Vec<Seen>,
     script: Option<Script>,
+    /// Requests that are being answered, since when there are any, and how long there were some before.
+    in_flight: (u32, Option<std::time::Instant>, Duration),
     manners: Manners,
 }
 
@@ -133,6 +137,11 @@ impl FaultyRegistry {
         std::mem::take(&mut self.lock().seen)
     }
 
+    /// How long requests were being answered since the last call: what a client waited for, whatever it did meanwhile.
+    pub fn take_busy(&self) -> Duration {
+        std::mem::take(&mut self.lock().in_flight.2)
+    }
+
     pub fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Bytes)> {
         self.lock().manifests.get(&(repository.to_owned(), reference.to_owned())).cloned()
     }
@@ -175,6 +184,25 @@ fn reset() -> io::Error {
 }
 
 async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<Response<Body>, io::Error> {
+    {
+        let mut state = state.lock().unwrap();
+        state.in_flight.0 += 1;
+        state.in_flight.1.get_or_insert_with(std::time::Instant::now);
+    }
+    let latency = state.lock().unwrap().manners.latency;
+    tokio::time::sleep(latency).await;
+    let answer = answer_now(request, Arc::clone(&state)).await;
+    let mut state = state.lock().unwrap();
+    state.in_flight.0 -= 1;
+    if state.in_flight.0 == 0
+        && let Some(since) = state.in_flight.1.take()
+    {
+        state.in_flight.2 += since.elapsed();
+    }
+    answer
+}
+
+async fn answer_now(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<Response<Body>, io::Error> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
     let fault = state.lock().unwrap().script.as_mut().and_then(|script| script(&parts.method, &path));
