@@ -8,11 +8,11 @@ use reqwest::Url;
 use reqwest::header::LAST_MODIFIED;
 use tokio::sync::mpsc;
 
+use super::answer::describe;
 use super::clients::Clients;
 use super::hosts::Way;
 use super::options::Options;
 use super::runtime::Runtime;
-use super::transport::describe;
 use crate::error::{Error, Result};
 use crate::image::time::days_since_epoch;
 use crate::process::Invocation;
@@ -52,7 +52,7 @@ pub fn download(invocation: &Invocation, url: &str, to: &mut dyn Write) -> Resul
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(text: &str) -> Option<SystemTime> {
+pub(super) fn http_date(text: &str) -> Option<SystemTime> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let words: Vec<&str> = text.split_whitespace().collect();
     let [_, day, month, year, time, "GMT"] = words.as_slice() else { return None };

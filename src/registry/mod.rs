@@ -2,14 +2,18 @@
 //!
 //! * [`RegistryStore`] - images in registries; blocking outside, one thread with an async runtime inside.
 //! * [`keychain`] - credentials.
-//! * `transport` - one request: way, authorisation, sending, classification, retry. `repository` - the requests there are.
+//! * `transport` - one `request`: way (`endpoint`), authorisation (`authorize`, `token`), sending, classification (`answer`,
+//!   `fault`), `retry`. `repository` - the requests there are.
 //! * [`download`] - any other file.
 //! * `pull`, `push` - blobs as streams. `writer` - layers and the image in the end.
 
 mod access;
+mod answer;
+mod authorize;
 mod challenge;
 mod clients;
 mod download;
+mod endpoint;
 mod fault;
 mod hosts;
 pub mod keychain;
@@ -18,6 +22,7 @@ mod options;
 mod pull;
 mod push;
 mod repository;
+mod request;
 mod retry;
 mod runtime;
 mod store;

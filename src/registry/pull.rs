@@ -9,11 +9,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::answer::describe;
 use super::fault::{Fault, Kind};
 use super::repository::Repository;
 use super::retry::Patience;
 use super::runtime::Runtime;
-use super::transport::describe;
 use crate::image::Digest;
 
 /// The pieces of a body. Silence is an error.
@@ -115,7 +115,7 @@ async fn pass_on(
     let url = response.url().clone();
     let failed = |detail: String, kind| {
         let act = format!("read blob of {}", repository.image);
-        let request = format!("GET {}", super::transport::without_query(&url));
+        let request = format!("GET {}", super::answer::without_query(&url));
         Fault { act, request, status: None, detail, attempts: 1, credentials: String::new(), kind, retry_after: None }
     };
     // A registry without ranges starts from the beginning.

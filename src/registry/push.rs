@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use super::fault::{Fault, Kind};
 use super::repository::{Repository, Started};
+use super::request::Stream;
 use super::runtime::{Running, Runtime};
-use super::transport::Stream;
 use crate::error::{Error, Result};
 use crate::image::Digest;
 use crate::layers::sink::{BlobSink, Chunk};

@@ -7,11 +7,13 @@ use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderName, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 use tracing::warn;
 
+use super::answer::location;
 use super::fault::{Fault, Kind};
 use super::mirrors::Mirror;
+use super::request::{Place, Request, Stream, Target};
 use super::retry::Patience;
 use super::token::Scope;
-use super::transport::{Place, Request, Stream, Target, Transport, location};
+use super::transport::Transport;
 use crate::image::manifest::MediaFamily;
 use crate::image::{Digest, ImageReference};
 

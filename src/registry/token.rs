@@ -142,12 +142,12 @@ impl Ask<'_> {
         let failed = |detail: String, kind| self.fault(method.clone(), bare(url), None, detail, kind);
         let exchange = async {
             let response = request.send().await?;
-            let (status, retry_after) = (response.status(), super::transport::retry_after(&response));
+            let (status, retry_after) = (response.status(), super::answer::retry_after(&response));
             Ok::<_, reqwest::Error>((status, retry_after, response.bytes().await?))
         };
         let (status, retry_after, body) = match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(failed(super::transport::describe(&error), super::transport::kind_of(&error))),
+            Ok(Err(error)) => return Err(failed(super::answer::describe(&error), super::answer::kind_of(&error))),
             Err(_) => return Err(failed("no answer in time".to_owned(), Kind::Connection)),
         };
         if !status.is_success() {
