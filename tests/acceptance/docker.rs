@@ -256,6 +256,13 @@ impl Container<'_> {
         self.option(format!("--volume={volume}:{path}"))
     }
 
+    /// Another image than the builder; the lifecycle is put into it, as platforms do to extend a run image.
+    pub fn in_image(mut self, image: &str) -> Self {
+        self.image = image.to_owned();
+        let binaries = binaries().expect("a world has binaries");
+        self.option(format!("--volume={}:/cnb/lifecycle:ro", binaries.display()))
+    }
+
     /// Gives the daemon's socket to the container, as `pack` and Spring Boot do.
     pub fn with_daemon(self) -> Self {
         let socket = self.world.socket();

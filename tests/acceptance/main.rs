@@ -4,6 +4,7 @@
 //! without a Docker daemon, the tests say so and pass. `.ci/test` sets both.
 
 mod docker;
+mod extend;
 mod kpack;
 mod pack;
 mod permissions;
