@@ -267,6 +267,12 @@ impl Run<'_> {
         self
     }
 
+    /// As this user and group instead.
+    pub fn user(mut self, uid: u32) -> Self {
+        self.user = Some(uid);
+        self
+    }
+
     pub fn argv0(mut self, name: &str) -> Self {
         self.argv0 = Some(name.to_owned());
         self
