@@ -10,7 +10,7 @@ use crate::data::group::Group;
 use crate::data::plan::Plan;
 use crate::error::{Failure, Result};
 use crate::layers::load_order::honours_proposals;
-use crate::phase::build::{self, Inputs, LayerOwner, Policy};
+use crate::phase::build::{self, Finished, Inputs, LayerOwner, Policy};
 
 use super::applet::Command;
 use super::{Fail, Session};
@@ -22,7 +22,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     let plan = Plan::read(&flags.path("plan"))?;
     check_apis(&group)?;
     let analyzed = Analyzed::read(&flags.path("analyzed")).failed_to("reading analyzed.toml")?;
-    build(session, &group, &plan, &analyzed).map(drop)
+    build(session, &group, &plan, &analyzed, None).map(drop)
 }
 
 /// The Buildpack APIs of a group read from a file.
@@ -31,7 +31,13 @@ pub(super) fn check_apis(group: &Group) -> Result<()> {
 }
 
 /// Builds and writes `<layers>/config/metadata.toml`.
-pub(super) fn build(session: &Session<'_>, group: &Group, plan: &Plan, analyzed: &Analyzed) -> Result<BuildMetadata> {
+pub(super) fn build(
+    session: &Session<'_>,
+    group: &Group,
+    plan: &Plan,
+    analyzed: &Analyzed,
+    finished: Option<Finished<'_>>,
+) -> Result<BuildMetadata> {
     let flags = session.flags;
     let store = Store { buildpacks: flags.path("buildpacks"), ..Store::default() };
     let layers_dir = flags.path("layers");
@@ -55,6 +61,7 @@ pub(super) fn build(session: &Session<'_>, group: &Group, plan: &Plan, analyzed:
         protection: &protection,
         layer_owner: layer_owner(session),
         honours_proposals: honours_proposals(session.invocation.var("CNB_EXPERIMENTAL_MODE")),
+        finished,
     };
     let metadata = build::build(&inputs).failed_to_with("build", Failure::Build)?;
     metadata.write(&layers_dir.join("config/metadata.toml"), session.api)?;
@@ -63,7 +70,7 @@ pub(super) fn build(session: &Session<'_>, group: &Group, plan: &Plan, analyzed:
 
 /// Whom the exporter makes layers for. The creator knows; a builder has no flag for it, so it is what the variables say,
 /// else the user that the builder runs as.
-fn layer_owner(session: &Session<'_>) -> LayerOwner {
+pub(super) fn layer_owner(session: &Session<'_>) -> LayerOwner {
     let id = |flag: &str, variable: &str, own: u32| {
         let given = match session.command {
             Command::Create => u64::try_from(session.flags.integer(flag)).ok(),

@@ -3,8 +3,13 @@
 
 use std::path::PathBuf;
 
+use crate::cache::Cache;
+use crate::data::group::GroupElement;
 use crate::error::{Error, Failure, Result};
+use crate::layers::ahead::hash_ahead;
+use crate::layers::dir::BuildpackDir;
 use crate::log;
+use crate::phase::build::Finished;
 use crate::process::user;
 
 use super::analyze::{self, Request};
@@ -46,7 +51,19 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     }
 
     log::phase("BUILDING");
-    let metadata = build::build(session, &detected.group, &detected.plan, &analyzed)?;
+    let fingerprints = cache.as_deref().and_then(Cache::fingerprints);
+    let owner = build::layer_owner(session);
+    let layers_dir = flags.path("layers");
+    let metadata = hash_ahead(fingerprints.as_deref(), |hash| {
+        let finished = |buildpack: &GroupElement| {
+            let Some(previous) = analyzed.metadata.buildpack(&buildpack.id) else { return };
+            let Ok(dir) = BuildpackDir::read(&layers_dir, buildpack) else { return };
+            // Only those that the previous image may have are hashed at all; new ones are read once, to be compressed.
+            let layers = dir.layers.iter().filter(|l| previous.layers.contains_key(&l.name) && l.has_data);
+            layers.filter(|l| l.metadata.as_ref().is_ok_and(|m| m.launch)).for_each(|l| hash(l.source(owner.uid, owner.gid)));
+        };
+        build::build(session, &detected.group, &detected.plan, &analyzed, Some(Finished(&finished)))
+    })?;
 
     log::phase("EXPORTING");
     let given = Given {

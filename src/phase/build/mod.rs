@@ -48,6 +48,17 @@ pub struct Inputs<'a> {
     pub layer_owner: LayerOwner,
     /// `load-order` and `build-write` count.
     pub honours_proposals: bool,
+    pub finished: Option<Finished<'a>>,
+}
+
+/// Told of each buildpack when it is done, before the next one runs.
+#[derive(Clone, Copy)]
+pub struct Finished<'a>(pub &'a dyn Fn(&GroupElement));
+
+impl std::fmt::Debug for Finished<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Finished")
+    }
 }
 
 /// Runs all buildpacks, in the order of the group.
@@ -84,6 +95,9 @@ pub fn build(inputs: &Inputs<'_>) -> Result<BuildMetadata> {
         debug!("Updating process list");
         processes.add(outputs.processes);
         debug!("Finished running build for buildpack {buildpack}");
+        if let Some(Finished(tell)) = inputs.finished {
+            tell(buildpack);
+        }
     }
 
     if inputs.api.has_sbom() {
