@@ -9,10 +9,10 @@ use super::answer::{challenge_of, says_invalid};
 use super::challenge::Challenge;
 use super::clients::same_origin;
 use super::endpoint::Endpoint;
-use super::fault::Fault;
+use super::fault::{Fault, Kind};
 use super::keychain::{Credentials, Found, Keychain};
 use super::request::Request;
-use super::token::{self, Ask};
+use super::token::{self, Ask, Token};
 use super::transport::{SILENCE, Transport, host_and_port, lock};
 
 /// Credentials put on a request.
@@ -102,11 +102,32 @@ impl Transport {
     ) -> Result<Authorized, Fault> {
         // Held while a token is fetched: whoever needs the same one waits for it.
         let mut tokens = endpoint.tokens.lock().await;
-        let owner = owner(&found);
-        if let Some(token) = tokens.get(&request.scopes, &owner) {
+        if let Some(token) = tokens.get(&request.scopes, &owner(&found)) {
             let header = secret(&format!("Bearer {}", token.value));
             return Ok(Authorized { header, source: found.source, token: Some((token.value.clone(), true)) });
         }
+        let (token, found) = match self.new_token(request, endpoint, challenge, &found).await {
+            Ok(token) => (token, found),
+            // What a helper said before may be out of date.
+            Err(fault) if fault.kind == Kind::Denied && self.ask_keychain(request, Keychain::refresh).await => {
+                let found = self.credentials(request).await;
+                (self.new_token(request, endpoint, challenge, &found).await?, found)
+            }
+            Err(fault) => return Err(fault),
+        };
+        let header = secret(&format!("Bearer {}", token.value));
+        let value = token.value.clone();
+        tokens.put(token);
+        Ok(Authorized { header, source: found.source, token: Some((value, false)) })
+    }
+
+    async fn new_token(
+        &self,
+        request: &Request,
+        endpoint: &Endpoint,
+        challenge: &Challenge,
+        found: &Found,
+    ) -> Result<Token, Fault> {
         let host = match challenge {
             Challenge::Bearer { realm, .. } => realm.parse::<Url>().map(|url| host_and_port(&url)).unwrap_or_default(),
             _ => String::new(),
@@ -117,16 +138,11 @@ impl Transport {
             registry: &endpoint.base,
             challenge,
             scopes: &request.scopes,
-            found: &found,
-            owner: &owner,
+            found,
+            owner: &owner(found),
             timeout: SILENCE.min(self.options.patience),
         };
-        let token =
-            token::fetch(&ask).await.map_err(|fault| Fault { act: format!("{}: {}", request.act, fault.act), ..fault })?;
-        let header = secret(&format!("Bearer {}", token.value));
-        let value = token.value.clone();
-        tokens.put(token);
-        Ok(Authorized { header, source: found.source, token: Some((value, false)) })
+        token::fetch(&ask).await.map_err(|fault| Fault { act: format!("{}: {}", request.act, fault.act), ..fault })
     }
 }
 

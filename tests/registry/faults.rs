@@ -185,6 +185,11 @@ fn tokens_are_shared_and_renewed() {
     save(&writing, &[&cache], None, &[layer(dir.path(), "large", 4, 2 << 20)]).unwrap();
     check_whole(&store(&[("CNB_REGISTRY_AUTH", &auth)]), &cache);
 
+    // Or it thinks that the token allows too little.
+    once(&registry, Method::PUT, "/manifests/", Fault::Status(403, None));
+    save(&writing, &[&cache], None, &[layer(dir.path(), "small", 5, 100)]).unwrap();
+    registry.calm();
+
     let error = store(&[]).check_read_access(&app).unwrap_err().to_string();
     assert!(error.contains("/token: 401 Unauthorized: UNAUTHORIZED: wrong user or password"), "{error}");
     let wrong = format!(r#"{{"{}":"Basic Y25iOndyb25n"}}"#, registry.host);

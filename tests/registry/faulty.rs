@@ -58,6 +58,8 @@ type Script = Box<dyn FnMut(&Method, &str) -> Option<Fault> + Send>;
 pub struct Manners {
     /// It wants tokens, which its own `/token` gives to this user and password (or to anybody).
     pub tokens: Option<Option<(String, String)>>,
+    /// Its `/token` wants this refresh token (OAuth2).
+    pub refresh: Option<&'static str>,
     /// It wants `Content-Length`.
     pub wants_length: bool,
     /// It does not know `Range`.
@@ -334,7 +336,7 @@ fn handle(
     let mut state = state.lock().unwrap();
     let bare = path.split('?').next().unwrap_or_default();
     if bare == "/token" {
-        return state.give_token(path, headers);
+        return state.give_token(path, headers, &body);
     }
     if let Some(refused) = state.refuse(bare, method, headers) {
         return refused;
@@ -357,8 +359,15 @@ fn handle(
 }
 
 impl State {
-    fn give_token(&mut self, path: &str, headers: &HeaderMap) -> Response<Body> {
+    fn give_token(&mut self, path: &str, headers: &HeaderMap, body: &[u8]) -> Response<Body> {
         use base64::Engine as _;
+        let form = format!("?{}", String::from_utf8_lossy(body));
+        let path = if self.manners.refresh.is_some() { form.as_str() } else { path };
+        if let Some(refresh) = self.manners.refresh
+            && (query(path, "grant_type"), query(path, "refresh_token")) != (Some("refresh_token"), Some(refresh))
+        {
+            return message(401, "UNAUTHORIZED", "wrong refresh token");
+        }
         if let Some(Some((user, password))) = &self.manners.tokens {
             let want = format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(format!("{user}:{password}")));
             if headers.get("authorization").is_none_or(|given| given.as_bytes() != want.as_bytes()) {

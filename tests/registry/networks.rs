@@ -171,6 +171,37 @@ fn credentials_stay_with_the_registry() {
 }
 
 #[test]
+fn identity_tokens_are_exchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = FaultyRegistry::start(Manners { tokens: Some(None), refresh: Some("r-1"), ..Manners::default() });
+    let auth = |token: &str| json!({&registry.host: format!("X-Identity {token}")}).to_string();
+    save(&store(&[("CNB_REGISTRY_AUTH", &auth("r-1"))]), &[&registry.name("app")], None, &[layer(dir.path(), "l", 1, 1000)])
+        .unwrap();
+    let error = store(&[("CNB_REGISTRY_AUTH", &auth("r-2"))]).check_read_access(&registry.name("app")).unwrap_err().to_string();
+    assert!(error.contains("wrong refresh token") && !error.contains("r-2"), "{error}");
+}
+
+/// A helper whose first answer is out of date by the time it is used.
+#[test]
+fn a_helper_is_asked_again_after_a_refusal() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let manners = Manners { tokens: Some(Some(("cnb".to_owned(), "s2".to_owned()))), ..Manners::default() };
+    let registry = FaultyRegistry::start(manners);
+    let helper = dir.path().join("docker-credential-test");
+    let script = r#"n=$(cat "$0.n" 2>/dev/null || echo 0); n=$((n+1)); echo $n > "$0.n"; sleep 0.2
+echo "{\"Username\":\"cnb\",\"Secret\":\"s$n\"}""#;
+    fs::write(&helper, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(dir.path().join("config.json"), r#"{"credsStore":"test"}"#).unwrap();
+    let path = format!("{}:/usr/bin:/bin", dir.path().display());
+    let asking = store(&[("PATH", &path), ("DOCKER_CONFIG", dir.path().to_str().unwrap())]);
+    asking.prefetch_credentials(&[&registry.name("app")]);
+    asking.check_read_write_access(&registry.name("app")).unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("docker-credential-test.n")).unwrap(), "2\n");
+}
+
+#[test]
 fn http_proxies_are_used_for_others_but_not_for_this_machine() {
     let dir = tempfile::tempdir().unwrap();
     let registry = FaultyRegistry::start(Manners::default());
