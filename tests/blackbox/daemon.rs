@@ -127,6 +127,29 @@ fn what_the_daemon_has_is_not_sent() {
     assert_ne!(fixture.check(), first);
 }
 
+/// There an image is known by its manifest, which is the engine's own; what is the same is not sent again nevertheless.
+#[test]
+fn an_image_that_containerd_has_is_not_sent() {
+    if skipped_without_root() {
+        return;
+    }
+    let fixture = fixture(Kind::Containerd);
+    let cache = fixture.sandbox.path("launch-cache");
+    let cache = ["-launch-cache", cache.to_str().expect("UTF-8")];
+    let first = fixture.create(&cache);
+    let id = fixture.check();
+    first.says(&format!("*** Images ({}):", &id[..12]));
+    assert!(fixture.sandbox.read("layers/report.toml").contains(&format!("image-id = \"{id}\"")));
+    fixture.forget_layers();
+    fixture.create(&cache).says("Reusing layer 'a/one:big'");
+    let traffic = fixture.engine.traffic();
+    assert!(traffic < IMAGE / 100, "{traffic} bytes for nothing new");
+    assert_eq!(fixture.check(), id);
+    fixture.forget_layers();
+    fixture.create(&["-tag", "example.com/other:v1"]);
+    assert_eq!(fixture.engine.image("example.com/other:v1").expect("second name").0, id);
+}
+
 #[test]
 fn a_layer_of_the_previous_image_needs_no_launch_cache() {
     if skipped_without_root() {

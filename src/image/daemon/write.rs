@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Read, Seek, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, warn};
 
@@ -22,7 +22,7 @@ use crate::error::{Context, Error, Result};
 use crate::image::draft::{ImageDraft, LayerContent};
 use crate::image::reference::{DiffId, Digest, ImageReference};
 use crate::image::store::{Image, ImageWriter, LayerBlob, Saved};
-use crate::image::{MediaFamily, json};
+use crate::image::{ImageConfig, MediaFamily, json};
 use crate::layers::source::LayerSource;
 
 /// An image in the making.
@@ -66,30 +66,40 @@ impl ImageWriter for DaemonWriter {
         let Self { engine, names, launch_cache, taken } = *self;
         let taken = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (config, digest) = draft.encode_config();
+        let Some(main) = names.first() else { bail!("an image needs a name") };
         let mut save = Save { engine: &engine, draft, taken: &taken, launch_cache, kept: HashSet::new() };
-        if engine.inspect(digest.as_str())?.is_some() {
-            debug!("The docker daemon has image {digest} already");
-        } else {
-            let Some(main) = names.first() else { bail!("an image needs a name") };
-            save.load(&config, &digest, main)?;
-        }
-        tag(&engine, &digest, &names)?;
+        let id = match save.find(&config, &digest, main)? {
+            Found::Same(id) => {
+                debug!("The docker daemon has image {id} already");
+                id
+            }
+            Found::Other { containerd } => save.load(&config, &digest, main, containerd)?,
+        };
+        tag(&engine, &id, &names)?;
         save.finish_launch_cache();
         let manifest_size = manifest_size(draft, &config, &digest, &taken);
-        let id = digest.hex().to_owned();
+        let id = id.strip_prefix("sha256:").unwrap_or(&id).to_owned();
         Ok(Saved { names, identifier: id.clone(), image_id: Some(id), digest: None, manifest_size })
     }
 }
 
+/// What the daemon has of an image that is to be saved.
+enum Found {
+    /// The image, by this ID.
+    Same(String),
+    /// `containerd`: images are kept by containerd, which calls them by their manifest and takes no empty layers.
+    Other { containerd: bool },
+}
+
 /// Gives the image all its names; tries all before it complains.
-fn tag(engine: &Engine, id: &Digest, names: &[String]) -> Result<()> {
+fn tag(engine: &Engine, id: &str, names: &[String]) -> Result<()> {
     let mut problems = Vec::new();
     for name in names {
         let tagged = ImageReference::parse(name).and_then(|reference| {
             if reference.digest.is_some() {
                 bail!("refusing to create a tag with a digest reference");
             }
-            engine.tag(id.as_str(), &reference.context(), reference.identifier())
+            engine.tag(id, &reference.context(), reference.identifier())
         });
         if let Err(error) = tagged {
             problems.push(format!("[{name}: {error}]"));
@@ -149,20 +159,34 @@ struct Save<'a> {
 }
 
 impl Save<'_> {
-    /// Loads the image, first without the layers that the daemon should have.
-    fn load(&mut self, config: &[u8], digest: &Digest, name: &str) -> Result<()> {
-        let known = if self.engine.uses_containerd() { 0 } else { self.known_layers() };
-        let mut loaded = self.load_without(known, config, digest, name);
+    /// Looks for the image in the daemon.
+    fn find(&self, config: &[u8], digest: &Digest, name: &str) -> Result<Found> {
+        if self.engine.inspect(digest.as_str())?.is_some() {
+            return Ok(Found::Same(digest.to_string()));
+        }
+        if !self.engine.uses_containerd() {
+            return Ok(Found::Other { containerd: false });
+        }
+        // The manifest is the daemon's own, so an image can only be known by what it is.
+        let same = self.engine.inspect(name)?.filter(|inspect| is_same(self.engine, inspect, config));
+        let id = same.and_then(|inspect| inspect["Id"].as_str().map(str::to_owned));
+        Ok(id.map_or(Found::Other { containerd: true }, Found::Same))
+    }
+
+    /// Loads the image, first without the layers that the daemon should have; returns its ID.
+    fn load(&mut self, config: &[u8], digest: &Digest, name: &str, containerd: bool) -> Result<String> {
+        let known = if containerd { 0 } else { self.known_layers() };
+        let mut loaded = self.load_without(known, config, digest, name, containerd);
         if known > 0
             && let Err(error) = &loaded
         {
             debug!("The docker daemon refused an image without its lower {known} layers, sending all: {error}");
-            loaded = self.load_without(0, config, digest, name);
+            loaded = self.load_without(0, config, digest, name, containerd);
         }
         loaded.with_context(|| format!("loading image {name:?}"))
     }
 
-    fn load_without(&mut self, known: usize, config: &[u8], digest: &Digest, name: &str) -> Result<()> {
+    fn load_without(&mut self, known: usize, config: &[u8], digest: &Digest, name: &str, containerd: bool) -> Result<String> {
         let (mut writer, body) = BodyWriter::pair();
         let engine = self.engine;
         let (written, loaded) = std::thread::scope(|scope| {
@@ -175,10 +199,12 @@ impl Save<'_> {
         });
         written?;
         loaded?;
-        if self.engine.inspect(digest.as_str())?.is_none() {
-            bail!("the docker daemon took in another image than {digest}");
+        let loaded = engine.inspect(if containerd { name } else { digest.as_str() })?;
+        let good = loaded.filter(|inspect| !containerd || is_same(engine, inspect, config));
+        match good.as_ref().and_then(|inspect| inspect["Id"].as_str()) {
+            Some(id) => Ok(id.to_owned()),
+            None => bail!("the docker daemon took in another image than {digest}"),
         }
-        Ok(())
     }
 
     /// How many of the lower layers the daemon has as one chain: those that the image has in common with one it is made from.
@@ -328,6 +354,30 @@ impl Save<'_> {
         let Some(base) = self.draft.layers.first().and_then(|layer| from(&layer.content)) else { return 0 };
         self.draft.layers.iter().take_while(|layer| from(&layer.content).as_ref() == Some(&base)).count()
     }
+}
+
+/// Whether the daemon's image is the one with this config, as far as the daemon tells of it.
+fn is_same(engine: &Engine, inspect: &Value, config: &[u8]) -> bool {
+    let same = || -> Result<bool> {
+        let wanted = ImageConfig::parse(config)?;
+        let history = engine.history(inspect["Id"].as_str().unwrap_or_default())?;
+        let found = super::config::image_config(inspect, &history)?;
+        let created_by = |config: &ImageConfig| config.history().into_iter().map(|entry| entry.created_by).collect::<Vec<_>>();
+        let section = |config: &ImageConfig| -> BTreeMap<String, Value> {
+            let section = config.json["config"].as_object();
+            let filled = |value: &Value| !(value.is_null() || *value == json!({}) || *value == json!([]) || *value == json!(""));
+            section.into_iter().flatten().filter(|(_, v)| filled(v)).map(|(k, v)| (k.clone(), v.clone())).collect()
+        };
+        Ok(found.diff_ids() == wanted.diff_ids()
+            && (found.os(), found.architecture(), found.variant(), found.created())
+                == (wanted.os(), wanted.architecture(), wanted.variant(), wanted.created())
+            && section(&found) == section(&wanted)
+            && created_by(&found) == created_by(&wanted))
+    };
+    same().unwrap_or_else(|error| {
+        debug!("Comparing images: {error}");
+        false
+    })
 }
 
 fn stage(writer: &LaunchCacheWriter, diff_id: &DiffId, write: impl FnOnce(&mut dyn Write) -> Result<()>) {
