@@ -30,11 +30,12 @@ mod working_image;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::{debug, debug_span, warn};
 
 use crate::api::PlatformApi;
 use crate::data::group::GroupElement;
 use crate::error::{Context, Error, Result};
+use crate::phase::timing;
 
 use blob::Blob;
 use cache::LayerCache;
@@ -116,6 +117,8 @@ fn base_image(inputs: &Inputs<'_>) -> Result<WorkingImage> {
 
 fn extend(inputs: &Inputs<'_>, mut image: WorkingImage) -> Result<WorkingImage> {
     let kind = inputs.kind.as_str();
+    let _span = debug_span!("extend", kind).entered();
+    let _timing = timing::measure("Extender");
     debug!("Extending base image for {kind}: {}", inputs.image);
     let places = Places { generated: inputs.generated_dir, app: inputs.app_dir, api: inputs.api };
     let recipes = recipes(inputs.kind, inputs.extensions, places).with_context(|| format!("getting {kind}.Dockerfiles"))?;

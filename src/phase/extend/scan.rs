@@ -163,13 +163,18 @@ impl Walk<'_> {
             if FileType::from_raw_mode(stat.st_mode) == FileType::Socket {
                 continue;
             }
-            let below = match FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                true => Some(open_below(directory.as_fd(), name).map_err(|e| failed("open", &full, e))?),
-                false => None,
-            };
-            self.file(&full, &stat);
-            if let Some(below) = below {
-                self.directory(below, &full)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                self.file(&full, &stat);
+                continue;
+            }
+            match open_below(directory.as_fd(), name) {
+                Ok(below) => {
+                    self.file(&full, &stat);
+                    self.directory(below, &full)?;
+                }
+                // A process that a command left behind is at work.
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(e) => return Err(failed("open", &full, e)),
             }
         }
         Ok(())
