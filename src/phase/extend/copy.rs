@@ -314,11 +314,15 @@ fn open_tar(file: &Path) -> Result<Option<Box<dyn Read>>> {
     let failed = |e: &io::Error| Error::io("open", file, e);
     let open = || -> io::Result<Box<dyn Read>> {
         let mut start = Vec::new();
-        File::open(file)?.take(4).read_to_end(&mut start)?;
+        File::open(file)?.take(6).read_to_end(&mut start)?;
         let plain = File::open(file)?;
         Ok(match start.as_slice() {
             [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(plain)),
-            [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::new(plain)?),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::new(plain)?),
+            // Docker extracts them. Copied as they are they would be missed much later.
+            [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+                return Err(io::Error::other("bzip2 and xz archives cannot be extracted, use gzip or zstd"));
+            }
             _ => Box::new(plain),
         })
     };
@@ -442,6 +446,8 @@ mod tests {
         let gz = File::create(f.context.path().join("b.tgz")).unwrap();
         flate2::write::GzEncoder::new(gz, flate2::Compression::fast()).write_all(&tar).unwrap();
         fs::write(f.context.path().join("fake.tar"), "not a tar").unwrap();
+        fs::write(f.context.path().join("c.tar.xz"), b"\xfd7zXZ\0rest").unwrap();
+        assert!(f.copy(&["c.tar.xz"], "/c", true).unwrap_err().to_string().contains("use gzip or zstd"));
         assert_eq!(f.copy(&["a.tar"], "/plain", true).unwrap(), ["/plain", "/plain/in/file"]);
         assert_eq!(f.stat("plain/in/file"), (0o640, 11, 12));
         f.copy(&["b.tgz"], "/packed/", true).unwrap();
