@@ -97,7 +97,7 @@ impl<'a> Guard<'a> {
         open.extend(self.foreign(&own).flat_map(Owner::open_layers));
         let writable = landlock::writable(self.layers_dir, self.app_dir, &open)?;
         let result = landlock::restricted(&writable, || build::run(command));
-        if result.is_err() {
+        if result.as_ref().is_err_and(|e| e.failure() == Some(Failure::BuildpackBuild)) {
             warn!(
                 "Layer protection was enforced while buildpack '{}' ran: writing below {} outside of its own directory fails \
                  with \"permission denied\". {}",
