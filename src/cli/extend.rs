@@ -7,6 +7,7 @@ use crate::data::analyzed::Analyzed;
 use crate::data::group::Group;
 use crate::error::{Context, Failure, Result};
 use crate::phase::extend::{self, ImageKind, Inputs};
+use crate::process::user;
 use crate::registry;
 
 use super::fail::Fail;
@@ -55,6 +56,8 @@ pub fn run(session: &Session<'_>) -> Result<()> {
 /// The build sees the files and the environment of the extended image.
 fn build_as_user(session: &Session<'_>, env: &[String]) -> Result<()> {
     let user = session.user();
+    // The container was started as root; its build must not run with root's groups.
+    user::leave_groups(user).failed_to("leave the groups of root")?;
     session.become_user(&[&session.flags.path("layers")])?;
     let mut invocation = session.invocation.clone();
     for line in env {

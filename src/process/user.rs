@@ -110,6 +110,19 @@ pub fn run_as(user: User) -> Result<()> {
     setresuid(uid, uid, uid).map_err(failed)
 }
 
+/// Leaves the container's root only the group of `user`, before he is changed to. Where a user namespace forbids it there
+/// are no groups of the outside to lose.
+pub fn leave_groups(user: User) -> Result<()> {
+    let (_, gid) = user.ids()?;
+    if !is_root() {
+        return Ok(());
+    }
+    match nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(gid)]) {
+        Err(nix::Error::EPERM) => Ok(()),
+        other => other.map_err(|e| Error::from(io::Error::from(e)).context("change supplementary groups")),
+    }
+}
+
 impl Invocation {
     /// The same with `HOME` and `USER` of `user`, for buildpacks that are run on his behalf. A process that did not have to
     /// change its user (`changed` is false) may run as one that is in no passwd, as clusters with random ids have it; it
