@@ -177,6 +177,10 @@ impl ImageWriter for RegistryWriter {
     }
 
     fn take_blob(&self, blob: &LayerBlob, from: &str) -> Result<bool> {
+        // An earlier build may have had another codec, which this one's manifests may not even have a name for.
+        if self.compression.media_type(MediaFamily::Oci) != Some(MediaFamily::Oci.relabel(&blob.media_type)) {
+            return Ok(false);
+        }
         let (main, from) = (self.main(), ImageReference::parse(from)?);
         if self.store.knows_blob(&main, &blob.digest) {
             return Ok(true);
