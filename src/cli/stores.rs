@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Failure, Result};
+use crate::error::{Error, Failure, Result};
 use crate::image::daemon::{Connector, DaemonStore, Host};
 use crate::image::layout::LayoutStore;
 use crate::image::{ImageStore, Platform};
@@ -32,6 +32,10 @@ impl Stores {
         registry.prefetch_credentials(images);
         let compression = Compression::parse(flags.text("compression")).unwrap_or_default();
         if flags.boolean("layout") {
+            if flags.text("layout-dir").is_empty() {
+                let message = "a layout needs its directory: set -layout-dir or CNB_LAYOUT_DIR";
+                return Err(Error::new(message).or_failure(Failure::InvalidArguments));
+            }
             let images = Arc::new(LayoutStore::new(flags.path("layout-dir"), Platform::host(), compression));
             return Ok(Self { images, registry, in_registry: false });
         }

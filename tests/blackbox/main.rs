@@ -9,6 +9,7 @@ mod command_line;
 mod creator;
 mod daemon;
 mod engine;
+mod image_clauses;
 mod inputs;
 mod launch;
 mod launch_clauses;
