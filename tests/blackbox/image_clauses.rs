@@ -252,6 +252,7 @@ fn the_entrypoint_is_the_process_asked_for() {
     sandbox.creator().args(["example.com/app"]).run().success();
     assert_eq!(entrypoint(), json!(["/cnb/process/web"]));
     sandbox.buildpack_toml("a/one", "0.12", SBOM, "exit 0", "exit 0");
+    clear_layers(&sandbox);
     sandbox.creator().args(["example.com/app"]).run().success();
     assert_eq!(entrypoint(), json!(["/cnb/lifecycle/launcher"]));
 }
