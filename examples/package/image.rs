@@ -20,7 +20,17 @@ const NAME: &str = "buildpacksio/lifecycle";
 pub fn write(path: &Path, entries: &[Entry], architecture: &str) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let base = layer(scratch.path(), "base", |tar| {
+        // Platforms start phases as the user `root`, by name.
+        archive::directory(tar, "etc", 0o755)?;
+        archive::file(tar, "etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644)?;
+        archive::file(
+            tar,
+            "etc/passwd",
+            b"root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n",
+            0o644,
+        )?;
         archive::directory(tar, "layers", 0o755)?;
+        archive::directory(tar, "root", 0o700)?;
         archive::directory(tar, "tmp", 0o1777)
     })?;
     let lifecycle = layer(scratch.path(), "lifecycle", |tar| {
