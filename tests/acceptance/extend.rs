@@ -121,4 +121,20 @@ fn extensions_of_build_and_run_image() {
     assert_eq!(docker(&["inspect", "--format={{.Id}}", &image]), id);
     docker(&["rmi", "-f", &image]);
     assert_eq!(world.container().mount("kaniko", "/kaniko").command(&["/bin/ls", "/kaniko"]).success().stdout, "cache\n");
+    // The build after an extension protects layers as the builder does.
+    let module = |table: &str, id: &str| format!("[[{table}]]\nid = \"test/{id}\"\nversion = \"1.0\"\napi = \"0.10\"\n");
+    let group = module("group", "first") + &module("group", "second") + &module("group-extensions", "tool");
+    let buildpacks = crate::protection::buildpacks();
+    for mode in ["error", "enforce"] {
+        world.shell(&format!("printf %s '{group}' > /layers/group.toml; rm -rf /layers/test_*; : > /layers/plan.toml"));
+        let container = world.container().user("root").env("CNB_PLATFORM_API", "0.15").env("CNB_LAYER_PROTECTION", mode);
+        let container = container.mount("ext", "/cnb/extensions").mount("kaniko", "/kaniko");
+        let outcome = container
+            .option(format!("--volume={}:/buildpacks:ro", buildpacks.path().display()))
+            .phase("extender", &["-uid", "1001", "-gid", "1000", "-buildpacks", "/buildpacks"]);
+        match mode {
+            "error" => outcome.code(53).says("layer 'test/first:x' changed while buildpack 'test/second' ran"),
+            _ => outcome.success().says("refused"),
+        };
+    }
 }

@@ -18,7 +18,8 @@ mkdir -p "$CNB_LAYERS_DIR/x"; echo content > "$CNB_LAYERS_DIR/x/f"
 printf '[types]\nlaunch = true\nbuild = true\n' > "$CNB_LAYERS_DIR/x.toml"
 "#;
 
-fn buildpacks() -> tempfile::TempDir {
+/// test/first, and test/second that writes into its layer.
+pub fn buildpacks() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("temporary directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
     for (id, build) in [("first", FIRST), ("second", CULPRIT)] {
