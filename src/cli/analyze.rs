@@ -18,11 +18,7 @@ use super::stores::Stores;
 
 pub fn run(session: &Session<'_>) -> Result<()> {
     let flags = session.flags;
-    let mut request = Request::of(session).failed_to_with("resolve inputs", Failure::InvalidArguments)?;
-    if flags.boolean("layout") {
-        session.guard_experimental(session::LAYOUT)?;
-    }
-    let stores = request.open_stores(session)?;
+    let (mut request, stores) = Request::open(session)?;
     let volumes = ["layers", "cache-dir", "launch-cache"].map(|name| flags.path(name));
     session.become_user(&volumes.each_ref().map(PathBuf::as_path))?;
     request.select_run_image(&stores).failed_to_with("resolve inputs", Failure::InvalidArguments)?;
@@ -39,8 +35,19 @@ pub struct Request {
 }
 
 impl Request {
+    /// Reads the inputs and opens the stores that they ask for, as the first steps of analyzer and creator. Still as the user
+    /// who started the program.
+    pub fn open(session: &Session<'_>) -> Result<(Self, Stores)> {
+        let request = Self::of(session).failed_to_with("resolve inputs", Failure::InvalidArguments)?;
+        if session.flags.boolean("layout") {
+            session.guard_experimental(session::LAYOUT)?;
+        }
+        let stores = request.open_stores(session)?;
+        Ok((request, stores))
+    }
+
     /// Reads and checks the images of the command line, and run.toml or stack.toml if need be.
-    pub fn of(session: &Session<'_>) -> Result<Self> {
+    fn of(session: &Session<'_>) -> Result<Self> {
         let mut images = Images::of(session)?;
         images.merge_deprecated_run(session)?;
         // The registry of the output image decides between run images: its name comes before their file.
@@ -55,8 +62,8 @@ impl Request {
         Ok(Self { images, candidates })
     }
 
-    /// Opens the stores, with the credentials that any of the images may need. Still as the user who started the program.
-    pub fn open_stores(&self, session: &Session<'_>) -> Result<Stores> {
+    /// Opens the stores, with the credentials that any of the images may need.
+    fn open_stores(&self, session: &Session<'_>) -> Result<Stores> {
         let mut names = self.images.in_registries(session.flags.boolean("daemon"));
         names.extend(self.candidates.iter().flat_map(RunImageForExport::names));
         match &self.candidates {

@@ -15,16 +15,12 @@ use crate::process::user;
 use super::analyze::{self, Request};
 use super::export::{self, Given};
 use super::fail::Fail;
-use super::session::{self, Session};
+use super::session::Session;
 use super::{build, detect, restore};
 
 pub fn run(session: &Session<'_>) -> Result<()> {
     let flags = session.flags;
-    let mut request = Request::of(session).failed_to_with("resolve inputs", Failure::InvalidArguments)?;
-    if flags.boolean("layout") {
-        session.guard_experimental(session::LAYOUT)?;
-    }
-    let stores = request.open_stores(session)?;
+    let (mut request, stores) = Request::open(session)?;
     let volumes = ["cache-dir", "launch-cache", "layers"].map(|name| flags.path(name));
     let changed = user::is_root();
     session.become_user(&volumes.each_ref().map(PathBuf::as_path))?;
