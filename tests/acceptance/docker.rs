@@ -42,6 +42,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A program that needs nothing of the image it runs in.
+pub fn busybox() -> &'static Path {
+    ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter().find(|p| p.exists()).expect("busybox-static is installed")
+}
+
 /// A builder image, a run image, and a namespace of volumes; all removed on drop.
 pub struct World {
     pub name: String,
@@ -126,11 +131,7 @@ impl World {
         }
         fs::create_dir_all(root.join("tmp")).expect("create directory");
         fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("chmod");
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"]
-            .into_iter()
-            .find(|p| Path::new(p).exists())
-            .expect("busybox-static is installed");
-        fs::copy(busybox, root.join("bin/busybox")).expect("copy busybox");
+        fs::copy(busybox(), root.join("bin/busybox")).expect("copy busybox");
         for tool in "sh cat chmod chown cp cut echo env find grep id ls mkdir printf rm sed sort stat touch true".split(' ') {
             symlink("busybox", root.join("bin").join(tool)).expect("link");
         }
@@ -139,6 +140,15 @@ impl World {
         fs::write(root.join("etc/group"), "root:x:0:\ncnb:x:1000:\n").expect("write group");
         fs::write(root.join("etc/os-release"), "ID=test\nVERSION_ID=1\n").expect("write os-release");
         root
+    }
+
+    /// An image with the tree that `fill` makes and nothing else; gives its name.
+    pub fn image_of(&self, name: &str, changes: &[&str], fill: impl FnOnce(&Path)) -> String {
+        let root = self.dir.path().join(name);
+        fs::create_dir_all(&root).expect("create directory");
+        fill(&root);
+        self.import(name, &[&root], changes);
+        format!("{}-{name}", self.name)
     }
 
     fn import(&self, name: &str, root: &[&Path], changes: &[&str]) {
@@ -284,8 +294,7 @@ impl Container<'_> {
     fn start(self) -> Outcome {
         let args: Vec<String> =
             ["run".to_owned(), "--rm".to_owned()].into_iter().chain(self.options).chain([self.image]).chain(self.args).collect();
-        let output = docker_output(&args.iter().map(String::as_str).collect::<Vec<_>>());
-        Outcome { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+        Outcome::of(&args.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
@@ -297,6 +306,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What `docker` with these arguments comes to.
+    pub fn of(args: &[&str]) -> Self {
+        let output = docker_output(args);
+        Self { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
     #[track_caller]
     pub fn success(self) -> Self {
         self.code(0)

@@ -3,6 +3,7 @@
 //! `LIFECYCLE_BIN_DIR` names the directory of the binaries: `lifecycle` and `launcher`, statically linked. Without it, or
 //! without a Docker daemon, the tests say so and pass. `.ci/test` sets both.
 
+mod bases;
 mod docker;
 mod extend;
 mod kpack;

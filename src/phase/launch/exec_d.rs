@@ -8,7 +8,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use toml::de::DeTable;
 
 use super::layers::{Layers, scripts};
-use super::toml_error;
+use super::{toml_error, unstartable};
 use crate::env::Env;
 use crate::error::{Context, Error, Result};
 use crate::process::exit;
@@ -34,7 +34,8 @@ fn output_of(path: &Path, env: &Env) -> Result<Vec<u8>> {
     let child_fd = writer.try_clone().context("failed to create pipe")?.into();
     // One mapping cannot collide with another.
     let _ = command.fd_mappings(vec![FdMapping { parent_fd: child_fd, child_fd: 3 }]);
-    let mut child = command.spawn().map_err(|e| Error::io("fork/exec", path, &e))?;
+    let mut child =
+        command.spawn().map_err(|e| unstartable::explain(path, e).context(format!("fork/exec {}", path.display())))?;
     // The command holds a copy of the pipe's write end.
     drop(command);
 

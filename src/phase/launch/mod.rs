@@ -8,6 +8,7 @@ mod layers;
 mod metadata;
 mod select;
 mod start;
+mod unstartable;
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};

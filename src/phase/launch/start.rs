@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::metadata::Process;
+use super::unstartable;
 use crate::env::Env;
 use crate::error::{Context, Error, Result};
 use crate::process;
@@ -80,7 +81,7 @@ fn token_script(args: usize) -> String {
 fn become_program<'a>(program: &Path, name: &OsStr, args: impl Iterator<Item = &'a OsString>, env: &Env) -> Result<Infallible> {
     let mut command = Command::new(program);
     command.arg0(name).args(args).env_clear().envs(env.vars());
-    Err(command.exec().into())
+    Err(unstartable::explain(program, command.exec()))
 }
 
 /// Finds a program as the reference does: names with a slash are paths, others are searched in PATH. A file found
