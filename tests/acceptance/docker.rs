@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use crate::registry::Registry;
+
+/// Every Platform API.
+pub const APIS: [&str; 9] = ["0.7", "0.8", "0.9", "0.10", "0.11", "0.12", "0.13", "0.14", "0.15"];
+
 /// The build user of the builder image.
 pub const USER: &str = "1001:1000";
 
@@ -62,7 +67,12 @@ mkdir -p "$layer/bin"; touch "$layer/restored"
 printf '#!/bin/sh\necho "hello from a layer, as $(id -u)"\n' > "$layer/bin/hello"; chmod 755 "$layer/bin/hello"
 printf '[types]\nlaunch = true\nbuild = true\ncache = true\n' > "$layer.toml"
 printf '[[processes]]\ntype = "web"\ncommand = "hello"\ndirect = true\ndefault = true\n' > "${layer%/*}/launch.toml"
+"#;
+
+/// Buildpacks get no credentials, whatever the phase had.
+const NO_SECRETS: &str = r#"
 if env | grep -iE 'secret|CNB_REGISTRY_AUTH'; then echo "a secret reached the buildpack"; exit 1; fi
+if cat /docker-config/config.json 2>/dev/null; then echo "the buildpack can read the docker config"; exit 1; fi
 "#;
 
 impl World {
@@ -87,8 +97,8 @@ impl World {
             fs::write(buildpack.join(name), format!("#!/bin/sh\nset -e\n{body}\n")).expect("write script");
             fs::set_permissions(buildpack.join(name), fs::Permissions::from_mode(0o755)).expect("chmod");
         };
-        script("detect", "exit 0");
-        script("build", BUILDPACK);
+        script("detect", NO_SECRETS);
+        script("build", &[BUILDPACK, NO_SECRETS].concat());
         let file = |name: &str, content: &str| fs::write(root.join("cnb").join(name), content).expect("write file");
         file(
             "buildpacks/test_one/1.0/buildpack.toml",
@@ -132,7 +142,9 @@ impl World {
         fs::create_dir_all(root.join("tmp")).expect("create directory");
         fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("chmod");
         fs::copy(busybox(), root.join("bin/busybox")).expect("copy busybox");
-        for tool in "sh cat chmod chown cp cut echo env find grep id ls mkdir printf rm sed sort stat touch true".split(' ') {
+        for tool in
+            "sh cat chmod chown cp cut echo env find grep id ls mkdir printf rm sed sort stat su touch true uniq".split(' ')
+        {
             symlink("busybox", root.join("bin").join(tool)).expect("link");
         }
         fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\ncnb:x:1001:1000::/home/cnb:/bin/sh\n")
@@ -181,6 +193,12 @@ impl World {
             .option("--entrypoint=")
             .option(format!("--volume={}", mounts[0]))
             .option(format!("--volume={}", mounts[1]))
+    }
+
+    /// A container with credentials that only root can read.
+    pub fn container_with_credentials(&self, registry: &Registry) -> Container<'_> {
+        let volume = format!("--volume={}:/docker-config:ro", registry.docker_config());
+        self.container().user("root").option(volume).env("DOCKER_CONFIG", "/docker-config")
     }
 
     /// A shell script as root in the builder image, with the volumes.

@@ -9,6 +9,7 @@ mod extend;
 mod kpack;
 mod pack;
 mod permissions;
+mod privileges;
 mod protection;
 mod registry;
 mod spring;

@@ -1,9 +1,7 @@
 //! `pack build`: five containers and creator, to a registry and to the daemon (compatibility.md §5.3).
 
-use crate::docker::{World, docker};
+use crate::docker::{APIS, World, docker};
 use crate::registry::Registry;
-
-const APIS: [&str; 9] = ["0.7", "0.8", "0.9", "0.10", "0.11", "0.12", "0.13", "0.14", "0.15"];
 
 fn minor(api: &str) -> u32 {
     api[2..].parse().expect("a version")
@@ -16,7 +14,6 @@ fn five_phases_publish_on_every_platform_api() {
     let Some(world) = World::new("pack-publish") else { return };
     let registry = Registry::with_basic_auth();
     let run = registry.push(&world.run_image(), "run");
-    let config = registry.docker_config();
     for api in APIS {
         let image = registry.image(&format!("app-{api}"));
         let cache = registry.image(&format!("cache-{api}"));
@@ -24,13 +21,7 @@ fn five_phases_publish_on_every_platform_api() {
         let insecure: &[&str] = if minor(api) >= 13 { &["-insecure-registry", &registry.host] } else { &[] };
         let base_file: &[&str] = if minor(api) >= 12 { &["-run", "/cnb/run.toml"] } else { &["-stack", "/cnb/stack.toml"] };
         let as_root = || {
-            world
-                .container()
-                .user("root")
-                .option("--security-opt=no-new-privileges")
-                .option(format!("--volume={config}:/docker-config:ro"))
-                .env("DOCKER_CONFIG", "/docker-config")
-                .env("CNB_PLATFORM_API", api)
+            world.container_with_credentials(&registry).option("--security-opt=no-new-privileges").env("CNB_PLATFORM_API", api)
         };
         let as_user = || world.container().option("--security-opt=no-new-privileges").env("CNB_PLATFORM_API", api);
         for build in ["first", "second"] {
