@@ -2,6 +2,8 @@
 //! whole image (platform.md, "exporter", `-launch-cache`). On disk it is a volume cache without metadata.
 //!
 //! What it holds is verified as it is read: a damaged file is a missing layer, never a wrong image.
+//!
+//! A file of our own, `committed/.loaded`, says under which digests the daemon keeps the layers of the image, if it told.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,7 +11,38 @@ use std::path::Path;
 use super::volume::{VolumeCache, VolumeStage, VolumeWriter};
 use super::{Cache, StagedLayer};
 use crate::error::Result;
-use crate::image::DiffId;
+use crate::image::reference::Digest;
+use crate::image::{DiffId, LayerBlob};
+
+const LOADED: &str = ".loaded";
+
+/// The image that was loaded into the daemon when the launch cache was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedImage {
+    /// As the daemon calls it.
+    pub id: String,
+    pub layers: Vec<LayerBlob>,
+}
+
+impl LoadedImage {
+    /// A line with the ID, then `<diffID> <digest> <size> <media type>` of each layer.
+    fn to_text(&self) -> String {
+        let line = |l: &LayerBlob| format!("{} {} {} {}\n", l.diff_id, l.digest, l.size, l.media_type);
+        format!("{}\n{}", self.id, self.layers.iter().map(line).collect::<String>())
+    }
+
+    /// `None`: something in it cannot be understood, so nothing of it counts.
+    fn parse(text: &str) -> Option<Self> {
+        // A file that was cut may end within a media type.
+        let (id, lines) = text.strip_suffix('\n')?.split_once('\n')?;
+        let layer = |line: &str| {
+            let [diff_id, digest, size, media_type] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
+            let (diff_id, digest) = (DiffId::parse(diff_id)?, Digest::parse(digest)?);
+            Some(LayerBlob { diff_id, digest, size: size.parse().ok()?, media_type: media_type.to_owned() })
+        };
+        Some(Self { id: id.to_owned(), layers: lines.lines().map(layer).collect::<Option<_>>()? })
+    }
+}
 
 #[derive(Clone, Debug)]
 pub struct LaunchCache(VolumeCache);
@@ -31,6 +64,10 @@ impl LaunchCache {
     /// The layer's plain tar; a wrong byte ends in an error of the reader.
     pub fn read(&self, diff_id: &DiffId) -> Result<Box<dyn Read + Send>> {
         self.0.read_layer(diff_id)
+    }
+
+    pub fn last_loaded(&self) -> Option<LoadedImage> {
+        self.0.read_note(LOADED).and_then(|text| LoadedImage::parse(&text))
     }
 
     /// Starts the launch cache of the image that is being saved.
@@ -59,7 +96,42 @@ impl LaunchCacheWriter {
         self.0.take_over(diff_id)
     }
 
+    /// Writes down the image for the next build; what cannot be written is not known.
+    pub fn remember(&self, image: &LoadedImage) {
+        self.0.write_note(LOADED, &image.to_text());
+    }
+
     pub fn commit(self) -> Result<()> {
         self.0.finish(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loaded_image_comes_back() {
+        let temp = tempfile::tempdir().unwrap();
+        let cache = LaunchCache::open(temp.path()).unwrap();
+        assert_eq!(cache.last_loaded(), None);
+        let blob = |hex: &str| LayerBlob {
+            diff_id: DiffId::parse(&format!("sha256:{}", hex.repeat(64))).unwrap(),
+            digest: Digest::of(hex.as_bytes()),
+            size: 7,
+            media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
+        };
+        let image = LoadedImage { id: "sha256:x".to_owned(), layers: vec![blob("a"), blob("b")] };
+        let writer = cache.writer().unwrap();
+        writer.remember(&image);
+        writer.commit().unwrap();
+        assert_eq!(cache.last_loaded(), Some(image.clone()));
+        // The next state of the cache is another image's.
+        cache.writer().unwrap().commit().unwrap();
+        assert_eq!(cache.last_loaded(), None);
+        let text = image.to_text();
+        for damaged in ["", "sha256:x", &text[..text.len() - 5], &text.replace(" 7 ", " -7 ")] {
+            assert_eq!(LoadedImage::parse(damaged), None, "{damaged}");
+        }
     }
 }

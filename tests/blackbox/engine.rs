@@ -8,10 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 
+use crate::containerd::Containerd;
 use crate::support::sha256;
 
 /// How layers are kept.
@@ -21,8 +22,10 @@ pub enum Kind {
     GraphDriver,
     /// Every layer must have its content, as with podman.
     RefusesBlanks,
-    /// The image store of containerd: tells so, keeps blobs, saves them compressed.
+    /// The image store of containerd, see [`Containerd`].
     Containerd,
+    /// The same before API 1.48: it does not tell whether an image is whole.
+    OldContainerd,
 }
 
 #[derive(Clone)]
@@ -34,7 +37,7 @@ pub struct Image {
 
 #[derive(Default)]
 struct State {
-    /// By ID without `sha256:`.
+    /// By ID without `sha256:`. With containerd they are in its store.
     images: BTreeMap<String, Image>,
     /// Name with tag to ID.
     tags: BTreeMap<String, String>,
@@ -43,6 +46,11 @@ struct State {
 pub struct Engine {
     state: Mutex<State>,
     kind: Kind,
+    pub containerd: Mutex<Containerd>,
+    /// What `POST /images/load` says instead of loading: status and message. An answer of 200 tells it in its body.
+    pub refusal: Mutex<Option<(&'static str, &'static str)>>,
+    /// Bodies of `POST /images/load`.
+    pub loaded: Mutex<Vec<Vec<u8>>>,
     pub received: AtomicU64,
     pub sent: AtomicU64,
     pub connections: AtomicU64,
@@ -54,8 +62,16 @@ impl Engine {
         let listener = UnixListener::bind(socket).expect("listen");
         fs::set_permissions(socket, fs::Permissions::from_mode(0o600)).expect("chmod");
         let counters = || AtomicU64::new(0);
-        let engine =
-            Arc::new(Self { state: Mutex::default(), kind, received: counters(), sent: counters(), connections: counters() });
+        let engine = Arc::new(Self {
+            state: Mutex::default(),
+            kind,
+            containerd: Mutex::default(),
+            refusal: Mutex::default(),
+            loaded: Mutex::default(),
+            received: counters(),
+            sent: counters(),
+            connections: counters(),
+        });
         let serving = Arc::clone(&engine);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -66,29 +82,58 @@ impl Engine {
         engine
     }
 
+    /// As if it had been pulled.
     pub fn add(&self, name: &str, image: Image) -> String {
-        // containerd calls an image by its manifest, which nobody but the engine knows.
-        let id = match self.kind {
-            Kind::Containerd => sha256(&[b"manifest of ", image.config.as_slice()].concat()),
-            _ => sha256(&image.config),
-        };
+        let id = if self.has_containerd() { self.store().pull(&image) } else { sha256(&image.config) };
         let mut state = self.state.lock().expect("state");
         state.tags.insert(name.to_owned(), id.clone());
-        state.images.insert(id.clone(), image);
+        if !self.has_containerd() {
+            state.images.insert(id.clone(), image);
+        }
         id
     }
 
+    /// `None`, too, if it is not whole.
     pub fn image(&self, name: &str) -> Option<(String, Image)> {
-        let state = self.state.lock().expect("state");
-        let id = find(&state, name)?;
-        Some((id.clone(), state.images[&id].clone()))
+        let id = self.find(name)?;
+        let image = if self.has_containerd() {
+            self.store().image(&id)
+        } else {
+            self.state.lock().expect("state").images.get(&id).cloned()
+        };
+        image.map(|image| (id, image))
     }
 
     pub fn remove(&self, name: &str) {
         let mut state = self.state.lock().expect("state");
         if let Some(id) = state.tags.remove(name) {
             state.images.remove(&id);
+            self.store().remove(&id);
         }
+    }
+
+    fn has_containerd(&self) -> bool {
+        matches!(self.kind, Kind::Containerd | Kind::OldContainerd)
+    }
+
+    fn api_version(&self) -> &'static str {
+        if self.kind == Kind::Containerd { "1.48" } else { "1.41" }
+    }
+
+    pub fn store(&self) -> MutexGuard<'_, Containerd> {
+        self.containerd.lock().expect("store")
+    }
+
+    /// The ID of an image by its name or ID.
+    fn find(&self, name: &str) -> Option<String> {
+        let state = self.state.lock().expect("state");
+        let id = name.strip_prefix("sha256:").unwrap_or(name);
+        if state.images.contains_key(id) || self.store().has_image(id) {
+            return Some(id.to_owned());
+        }
+        let tagged =
+            if name.rsplit('/').next().is_some_and(|n| n.contains(':')) { name.to_owned() } else { format!("{name}:latest") };
+        state.tags.get(&tagged).cloned()
     }
 
     /// Bytes that went over the socket since the last call.
@@ -116,8 +161,11 @@ impl Engine {
         }
         let body = if chunked { read_chunks(&mut reader) } else { Vec::new() };
         let (status, answer) = self.answer(&method, &target, body);
-        let head =
-            format!("HTTP/1.1 {status}\r\nApi-Version: 1.41\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\nApi-Version: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.api_version(),
+            answer.len()
+        );
         let mut stream = stream;
         // The client may hang up when it has what it wants.
         let _ = stream.write_all(head.as_bytes());
@@ -131,66 +179,100 @@ impl Engine {
 
     fn answer(&self, method: &str, target: &str, body: Vec<u8>) -> (&'static str, Vec<u8>) {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let path = path.strip_prefix("/v1.41").unwrap_or(path);
+        let path = path.strip_prefix(&format!("/v{}", self.api_version())).unwrap_or(path);
         let missing = || ("404 Not Found", json!({"message": "No such image"}).to_string().into_bytes());
-        let image = |suffix: &str| {
+        let named = |suffix: &str| {
             let name = path.strip_prefix("/images/").and_then(|p| p.strip_suffix(suffix))?;
-            self.image(name)
+            self.find(name)
         };
         match (method, path) {
             ("GET", "/_ping") => ("200 OK", b"OK".to_vec()),
             ("GET", "/info") => {
-                let status = if self.kind == Kind::Containerd {
-                    json!([["driver-type", "io.containerd.snapshotter.v1"]])
-                } else {
-                    json!([])
-                };
+                let status =
+                    if self.has_containerd() { json!([["driver-type", "io.containerd.snapshotter.v1"]]) } else { json!([]) };
                 ("200 OK", json!({"DriverStatus": status}).to_string().into_bytes())
             }
-            ("POST", "/images/load") => match self.load(body) {
-                Ok(()) => ("200 OK", json!({"stream": "Loaded"}).to_string().into_bytes()),
-                Err(error) => ("200 OK", json!({"errorDetail": {"message": error}, "error": error}).to_string().into_bytes()),
-            },
+            ("POST", "/images/load") => {
+                self.loaded.lock().expect("bodies").push(body.clone());
+                match (*self.refusal.lock().expect("refusal"), self.load(body)) {
+                    (Some((status, message)), _) => (
+                        status,
+                        json!({"errorDetail": {"message": message}, "error": message, "message": message}).to_string().into(),
+                    ),
+                    (None, Ok(message)) => ("200 OK", json!({"stream": message}).to_string().into_bytes()),
+                    (None, Err(error)) => {
+                        ("200 OK", json!({"errorDetail": {"message": error}, "error": error}).to_string().into_bytes())
+                    }
+                }
+            }
             ("POST", path) if path.ends_with("/tag") => {
-                let Some((id, _)) = image("/tag") else { return missing() };
+                let Some(id) = named("/tag") else { return missing() };
                 let value = |key: &str| query.split('&').find_map(|p| p.strip_prefix(key)).unwrap_or_default();
                 let name = format!("{}:{}", value("repo="), value("tag="));
                 self.state.lock().expect("state").tags.insert(name, id);
                 ("201 Created", Vec::new())
             }
             ("GET", path) if path.ends_with("/json") => {
-                let Some((id, image)) = image("/json") else { return missing() };
-                let config: Value = serde_json::from_slice(&image.config).expect("config");
-                let inspect = json!({
-                    "Id": format!("sha256:{id}"), "Os": config["os"], "Architecture": config["architecture"],
+                let Some(id) = named("/json") else { return missing() };
+                let config = self.config(&id);
+                let tags = self.state.lock().expect("state");
+                let tags: Vec<&String> = tags.tags.iter().filter(|(_, i)| **i == id).map(|(name, _)| name).collect();
+                let mut inspect = json!({
+                    "Id": format!("sha256:{id}"), "RepoTags": tags, "Os": config["os"], "Architecture": config["architecture"],
                     "Created": config["created"], "Config": config["config"],
                     "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
                 });
+                if self.kind == Kind::Containerd && query.contains("manifests=1") {
+                    let available = self.store().image(&id).is_some();
+                    inspect["Manifests"] = json!([{"ID": format!("sha256:{id}"), "Available": available, "Kind": "image"}]);
+                }
                 ("200 OK", inspect.to_string().into_bytes())
             }
             ("GET", path) if path.ends_with("/history") => {
-                let Some((_, image)) = image("/history") else { return missing() };
-                let config: Value = serde_json::from_slice(&image.config).expect("config");
+                let Some(id) = named("/history") else { return missing() };
+                let config = self.config(&id);
                 let entries = config["history"].as_array().map_or(&[][..], Vec::as_slice).iter().rev();
                 let entries: Vec<Value> =
                     entries.map(|e| json!({"Created": 315_532_801, "CreatedBy": e["created_by"]})).collect();
                 ("200 OK", Value::from(entries).to_string().into_bytes())
             }
-            ("GET", path) if path.ends_with("/get") => match image("/get") {
-                Some((id, image)) => ("200 OK", self.save(&id, &image)),
-                None => missing(),
-            },
+            // Bare digits are no name to an engine with containerd.
+            ("GET", path) if path.ends_with("/get") && self.has_containerd() && !path.contains("sha256:") => {
+                ("400 Bad Request", json!({"message": "invalid repository name"}).to_string().into_bytes())
+            }
+            ("GET", path) if path.ends_with("/get") => {
+                let Some(id) = named("/get") else { return missing() };
+                ("200 OK", if self.has_containerd() { self.store().save(&id) } else { self.save(&id) })
+            }
+            ("DELETE", _) => {
+                let Some(id) = named("") else { return missing() };
+                self.store().remove(&id);
+                ("200 OK", b"[]".to_vec())
+            }
             _ => ("404 Not Found", b"{}".to_vec()),
         }
     }
 
-    fn load(&self, archive: Vec<u8>) -> Result<(), String> {
+    fn config(&self, id: &str) -> Value {
+        let config = if self.has_containerd() {
+            self.store().config(id)
+        } else {
+            self.state.lock().expect("state").images[id].config.clone()
+        };
+        serde_json::from_slice(&config).expect("config")
+    }
+
+    /// What the engine says of it.
+    fn load(&self, archive: Vec<u8>) -> Result<String, String> {
         let mut files = BTreeMap::new();
         for entry in tar::Archive::new(Cursor::new(archive)).entries().expect("tar") {
             let mut entry = entry.map_err(|e| e.to_string())?;
             let mut content = Vec::new();
             entry.read_to_end(&mut content).map_err(|e| e.to_string())?;
             files.insert(entry.path().expect("name").to_string_lossy().into_owned(), content);
+        }
+        if self.has_containerd() {
+            return self.store().load(files);
         }
         let manifest = files.get("manifest.json").ok_or("no manifest.json")?;
         let manifest: Value = serde_json::from_slice(manifest).map_err(|e| e.to_string())?;
@@ -213,7 +295,7 @@ impl Engine {
         }
         let name = manifest[0]["RepoTags"][0].as_str().expect("tag").to_owned();
         self.add(&name, Image { config, layers });
-        Ok(())
+        Ok("Loaded".to_owned())
     }
 
     /// The topmost layer of a chain that an image has.
@@ -226,37 +308,15 @@ impl Engine {
         })
     }
 
-    /// `docker save`, in the form of docker before 25 or that of containerd.
-    fn save(&self, id: &str, image: &Image) -> Vec<u8> {
-        let mut builder = tar::Builder::new(Vec::new());
-        let mut add = |name: &str, content: &[u8]| {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            builder.append_data(&mut header, name, content).expect("tar");
-        };
-        add(&format!("{id}.json"), &image.config);
-        for (index, layer) in image.layers.iter().enumerate().rev() {
-            if self.kind == Kind::Containerd {
-                let blob = crate::support::gzip(layer);
-                add(&format!("blobs/sha256/{}", sha256(&blob)), &blob);
-            } else {
-                add(&format!("{index:064x}/layer.tar"), layer);
-            }
-        }
-        add("manifest.json", b"[]");
-        builder.into_inner().expect("tar")
+    /// `docker save`, in the form of docker before 25.
+    fn save(&self, id: &str) -> Vec<u8> {
+        let image = self.state.lock().expect("state").images[id].clone();
+        let layers = image.layers.iter().enumerate().rev();
+        let mut files = vec![(format!("{id}.json"), image.config.clone())];
+        files.extend(layers.map(|(index, layer)| (format!("{index:064x}/layer.tar"), layer.to_vec())));
+        files.push(("manifest.json".to_owned(), b"[]".to_vec()));
+        crate::support::tar_of(files)
     }
-}
-
-fn find(state: &State, name: &str) -> Option<String> {
-    let id = name.strip_prefix("sha256:").unwrap_or(name);
-    if state.images.contains_key(id) {
-        return Some(id.to_owned());
-    }
-    let tagged =
-        if name.rsplit('/').next().is_some_and(|n| n.contains(':')) { name.to_owned() } else { format!("{name}:latest") };
-    state.tags.get(&tagged).cloned()
 }
 
 fn read_chunks(reader: &mut impl BufRead) -> Vec<u8> {

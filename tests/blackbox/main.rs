@@ -6,8 +6,10 @@
 mod bad_input;
 mod build_clauses;
 mod command_line;
+mod containerd;
 mod creator;
 mod daemon;
+mod daemon_store;
 mod engine;
 mod image_clauses;
 mod inputs;

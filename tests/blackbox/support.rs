@@ -359,3 +359,15 @@ pub fn small_tar(content: &str) -> Vec<u8> {
     builder.append_data(&mut header, "base", content.as_bytes()).expect("write tar");
     builder.into_inner().expect("write tar")
 }
+
+/// A tar with these files, in this order.
+pub fn tar_of(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, content.as_slice()).expect("write tar");
+    }
+    builder.into_inner().expect("write tar")
+}

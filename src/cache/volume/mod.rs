@@ -5,6 +5,7 @@
 //! committed/io.buildpacks.lifecycle.cache.metadata       which layer is whose
 //! committed/.verified                                    ours: tars that are known to be whole, see [`verified`]
 //! committed/.blobs                                       ours: what became of layers in registries, see [`blobs`]
+//! committed/.loaded                                      ours, in launch caches: see [`super::launch`]
 //! .fingerprints                                          ours: see [`crate::layers::fingerprint`]
 //! staging/                                               the next `committed`, while a build writes it
 //! committed-backup/                                      the last `committed`, for a moment
@@ -93,6 +94,11 @@ impl VolumeCache {
     /// Whether the cache has a file for this layer.
     pub fn has_layer(&self, diff_id: &DiffId) -> bool {
         self.layer_path(diff_id).is_file()
+    }
+
+    /// A file of our own beside the layers.
+    pub(super) fn read_note(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.committed().join(name)).ok()
     }
 
     /// Starts the next state of the cache.

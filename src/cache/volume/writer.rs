@@ -88,6 +88,11 @@ impl VolumeWriter {
         Ok(())
     }
 
+    /// See [`VolumeCache::read_note`]; one that cannot be written is missed by nobody.
+    pub(in crate::cache) fn write_note(&self, name: &str, text: &str) {
+        let _ = std::fs::write(self.staging.dir.join(name), text);
+    }
+
     /// Puts the layers in place of the old state, with metadata if this cache has some.
     pub fn finish(self, metadata: Option<&CacheMetadata>) -> Result<()> {
         if let Some(metadata) = metadata {

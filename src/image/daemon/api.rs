@@ -30,7 +30,16 @@ impl Engine {
 
     /// `GET /images/<name>/json`; `None` if there is no such image.
     pub fn inspect(&self, name: &str) -> Result<Option<Value>> {
-        let response = self.send(Method::GET, &format!("/images/{}/json", escape(name)), Body::None)?;
+        self.inspect_path(name, "")
+    }
+
+    /// The same with what the store has of the image's manifests, which engines before API 1.48 do not tell.
+    pub fn inspect_manifests(&self, name: &str) -> Result<Option<Value>> {
+        self.inspect_path(name, "?manifests=1")
+    }
+
+    fn inspect_path(&self, name: &str, query: &str) -> Result<Option<Value>> {
+        let response = self.send(Method::GET, &format!("/images/{}/json{query}", escape(name)), Body::None)?;
         if response.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -43,9 +52,10 @@ impl Engine {
         response.and_then(Response::ok).and_then(Response::json).with_context(|| format!("get history for image {name:?}"))
     }
 
-    /// `GET /images/<id>/get`: the image as a tar. Dropping the reader ends the transfer.
+    /// `GET /images/sha256:<id>/get`: the image as a tar. Dropping the reader ends the transfer. Engines with containerd take
+    /// bare digits for a name that they refuse.
     pub fn save(&self, id: &str) -> Result<BodyReader> {
-        let response = self.send(Method::GET, &format!("/images/{}/get", escape(id)), Body::None).and_then(Response::ok);
+        let response = self.send(Method::GET, &format!("/images/sha256:{}/get", escape(id)), Body::None).and_then(Response::ok);
         let act = || format!("saving image with ID {id:?} from the docker daemon");
         response.map(Response::into_body).with_context(act)
     }
@@ -61,6 +71,10 @@ impl Engine {
             if let Some(text) = message["errorDetail"]["message"].as_str().or_else(|| message["error"].as_str()) {
                 bail!("embedded daemon response: {text}");
             }
+            // An engine with containerd goes on when it cannot unpack an image: the image is there and does not run.
+            if let Some(text) = message["stream"].as_str().filter(|text| text.starts_with("Error unpacking image")) {
+                bail!("embedded daemon response: {}", text.trim_end());
+            }
         }
         Ok(())
     }
@@ -69,6 +83,17 @@ impl Engine {
     pub fn tag(&self, id: &str, repository: &str, tag: &str) -> Result<()> {
         let path = format!("/images/{}/tag?repo={}&tag={}", escape(id), escape_query(repository), escape_query(tag));
         self.send(Method::POST, &path, Body::None).and_then(Response::ok).map(drop)
+    }
+
+    /// `DELETE /images/<id>`
+    pub fn remove(&self, id: &str) -> Result<()> {
+        self.send(Method::DELETE, &format!("/images/{}", escape(id)), Body::None).and_then(Response::ok).map(drop)
+    }
+
+    /// Whether [`Self::inspect_manifests`] tells what it says.
+    pub fn tells_missing_blobs(&self) -> bool {
+        let version = self.prefix.get().and_then(|prefix| prefix.as_ref().ok());
+        version.and_then(|prefix| number(prefix.trim_start_matches("/v"))).is_some_and(|version| version >= (1, 48))
     }
 
     /// Whether images are kept by containerd, which takes no empty layers for known ones.
@@ -92,13 +117,17 @@ impl Engine {
         if let Some(version) = &self.connector.host().api_version {
             return Ok(format!("/v{version}"));
         }
-        let number = |text: &str| text.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
         let Some(offered) = number(&offered) else {
             bail!("{} is no docker daemon: it offers no API version ({})", self.connector.host().shown, ping.status);
         };
         let (major, minor): (u64, u64) = NEWEST.min(offered);
         Ok(format!("/v{major}.{minor}"))
     }
+}
+
+/// `<major>.<minor>`
+fn number(text: &str) -> Option<(u64, u64)> {
+    text.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)))
 }
 
 /// Image names have few characters that a path must not have.

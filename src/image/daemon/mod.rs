@@ -4,12 +4,18 @@
 //! it is never compressed, and never what it has already: see [`write`].
 
 mod api;
+mod archive;
 mod config;
 mod connect;
+mod contents;
 mod host;
 mod http;
+mod load;
+mod oci_archive;
+mod same;
 mod save;
 pub mod socket_helper;
+mod stored;
 mod write;
 
 use std::io::Read;
@@ -77,7 +83,7 @@ impl ImageStore for DaemonStore {
     }
 
     fn read_layer(&self, image: &Image, diff_id: &DiffId) -> Result<Box<dyn Read + Send>> {
-        if let Some(layer) = self.launch_cache()?.and_then(|cache| write::whole_layer(cache, diff_id)) {
+        if let Some(layer) = self.launch_cache()?.and_then(|cache| contents::whole_layer(cache, diff_id)) {
             return Ok(layer);
         }
         let mut found = None;
