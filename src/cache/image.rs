@@ -11,6 +11,7 @@ use super::{Cache, CacheWriter, KnownBlob, StagedLayer};
 use crate::data::cache_metadata::CacheMetadata;
 use crate::error::{Context, Error, Result};
 use crate::image::{DiffId, Image, ImageDraft, ImageStore, ImageWriter, LayerBlob, MediaFamily};
+use crate::layers::fingerprint::Fingerprints;
 use crate::layers::slices::Slice;
 use crate::layers::source::LayerSource;
 
@@ -23,6 +24,8 @@ pub struct ImageCache {
     original: Option<Arc<Image>>,
     /// Delete the old manifest when a new one has taken its tag (Platform API below 0.13).
     deletes: bool,
+    /// Of what this process has restored.
+    fingerprints: Option<Arc<Fingerprints>>,
 }
 
 impl std::fmt::Debug for ImageCache {
@@ -49,7 +52,12 @@ impl ImageCache {
                 false
             }
         });
-        Self { store, name: name.to_owned(), original, deletes }
+        Self { store, name: name.to_owned(), original, deletes, fingerprints: None }
+    }
+
+    /// For a process that restores layers and exports them: what buildpacks have not touched in between is not read again.
+    pub fn remembering(self) -> Self {
+        Self { fingerprints: Some(Arc::default()), ..self }
     }
 }
 
@@ -79,6 +87,10 @@ impl Cache for ImageCache {
             }
             _ => crate::bail!("failed to find cache layer with SHA '{diff_id}'"),
         }
+    }
+
+    fn fingerprints(&self) -> Option<Arc<Fingerprints>> {
+        self.fingerprints.clone()
     }
 
     fn blob(&self, diff_id: &DiffId) -> Option<KnownBlob> {

@@ -4,6 +4,7 @@ use crate::cache::{Cache, ImageCache, VolumeCache};
 use crate::error::{Context, Result};
 use crate::image::ImageReference;
 
+use super::applet::Command;
 use super::fail::Fail;
 use super::session::Session;
 use super::stores::Stores;
@@ -21,7 +22,8 @@ impl Session<'_> {
                 .failed_to("create image cache")?;
             let store = stores.registry();
             let deletes = !self.api.keeps_replaced_cache_image();
-            return Ok(Some(Box::new(ImageCache::open(store, image, deletes))));
+            let cache = ImageCache::open(store, image, deletes);
+            return Ok(Some(Box::new(if self.command == Command::Create { cache.remembering() } else { cache })));
         }
         if self.flags.text("cache-dir").is_empty() {
             return Ok(None);

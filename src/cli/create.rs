@@ -3,15 +3,14 @@
 
 use std::path::PathBuf;
 
-use crate::cache::Cache;
 use crate::data::group::GroupElement;
 use crate::error::{Error, Failure, Result};
-use crate::layers::ahead::hash_ahead;
-use crate::layers::dir::BuildpackDir;
 use crate::log;
 use crate::phase::build::Finished;
+use crate::phase::export::Ahead;
 use crate::process::user;
 
+use super::ahead::{self, Watch};
 use super::analyze::{self, Request};
 use super::export::{self, Given};
 use super::fail::Fail;
@@ -47,19 +46,23 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     }
 
     log::phase("BUILDING");
-    let fingerprints = cache.as_deref().and_then(Cache::fingerprints);
-    let owner = build::layer_owner(session);
-    let layers_dir = flags.path("layers");
-    let metadata = hash_ahead(fingerprints.as_deref(), |hash| {
-        let finished = |buildpack: &GroupElement| {
-            let Some(previous) = analyzed.metadata.buildpack(&buildpack.id) else { return };
-            let Ok(dir) = BuildpackDir::read(&layers_dir, buildpack) else { return };
-            // Only those that the previous image may have are hashed at all; new ones are read once, to be compressed.
-            let layers = dir.layers.iter().filter(|l| previous.layers.contains_key(&l.name) && l.has_data);
-            layers.filter(|l| l.metadata.as_ref().is_ok_and(|m| m.launch)).for_each(|l| hash(l.source(owner.uid, owner.gid)));
-        };
-        build::build(session, &detected.group, &detected.plan, &analyzed, Some(Finished(&finished)))
-    })?;
+    // Kept copies of layers take the place of directories there.
+    let discards = flags.text("layer-protection") == "discard";
+    let run_image = opened.run.as_ref().filter(|_| !discards);
+    let mut ahead = ahead::start(stores.images.as_ref(), &request.images.app_names(), run_image, cache.as_deref());
+    let watch = Watch {
+        layers_dir: flags.path("layers"),
+        owner: build::layer_owner(session),
+        previous: &analyzed.metadata,
+        cached: cache.as_deref().filter(|cache| cache.exists()).and_then(|cache| cache.metadata().ok()).unwrap_or_default(),
+    };
+    let finished = |buildpack: &GroupElement| {
+        if let Some(ahead) = &ahead {
+            watch.finished(buildpack).into_iter().for_each(|layer| ahead.add(layer));
+        }
+    };
+    let metadata = build::build(session, &detected.group, &detected.plan, &analyzed, Some(Finished(&finished)))?;
+    ahead.iter_mut().for_each(Ahead::build_is_over);
 
     log::phase("EXPORTING");
     let given = Given {
@@ -71,6 +74,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
         build: Some(metadata),
         run_image: opened.run,
         previous: opened.previous,
+        ahead,
     };
     export::export(session, given)
 }

@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Failure, Result};
 use crate::image::time::rfc3339;
 use crate::image::{DiffId, Image, ImageReference, ImageStore};
 use crate::layers::kept;
-use crate::phase::export::{self, ExtendedRunImage, Inputs};
+use crate::phase::export::{self, Ahead, ExtendedRunImage, Inputs};
 use crate::phase::run_image;
 
 use super::build::check_apis;
@@ -53,6 +53,7 @@ pub fn run(session: &Session<'_>) -> Result<()> {
         build: None,
         run_image: None,
         previous: None,
+        ahead: None,
     };
     export(session, given)
 }
@@ -93,6 +94,8 @@ pub struct Given<'a> {
     /// Unless they are open already, the images of `analyzed` are opened.
     pub run_image: Option<Arc<Image>>,
     pub previous: Option<Arc<Image>>,
+    /// What was made of the image while buildpacks ran.
+    pub ahead: Option<Ahead>,
 }
 
 /// Exports the image, writes the report, then the cache.
@@ -118,7 +121,7 @@ pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
     build.launcher = launcher_metadata();
     let run_image_names = run_image_names(session, given.analyzed, &build)?;
     let created = created(session);
-    let names: Vec<String> = std::iter::once(&given.images.output).chain(&given.images.tags).cloned().collect();
+    let names = given.images.app_names();
     let (app_dir, launcher, launcher_sbom) = (flags.path("app"), flags.path("launcher"), flags.optional_path("launcher-sbom"));
     let owner = |name| u64::try_from(flags.integer(name)).unwrap_or_default();
     let inputs = Inputs {
@@ -147,7 +150,7 @@ pub fn export(session: &Session<'_>, given: Given<'_>) -> Result<()> {
         discards_changes: flags.text("layer-protection") == "discard",
         report_run_image: flags.boolean("report-run-image"),
     };
-    let exported = export::export(&inputs, given.store, given.cache).failed_to_with("export", Failure::Export)?;
+    let exported = export::export(&inputs, given.store, given.cache, given.ahead).failed_to_with("export", Failure::Export)?;
     exported.report.write(&flags.path("report")).failed_to_with("write export report", Failure::Export)?;
     exported.write_cache();
     if inputs.discards_changes {

@@ -68,6 +68,11 @@ impl Images {
         once([&self.output].into_iter().chain(&self.tags).chain(others))
     }
 
+    /// The names of the app image, the main one first.
+    pub fn app_names(&self) -> Vec<String> {
+        std::iter::once(&self.output).chain(&self.tags).cloned().collect()
+    }
+
     /// The images that are in registries; with a daemon that is the cache image only.
     pub fn in_registries(&self, daemon: bool) -> Vec<&str> {
         let cache = Some(self.cache.as_str()).filter(|c| !c.is_empty());

@@ -24,6 +24,7 @@ mod reference_page;
 mod stores;
 mod table;
 
+mod ahead;
 mod analyze;
 mod build;
 mod create;

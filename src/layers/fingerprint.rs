@@ -32,9 +32,10 @@ const WORTH_ENTRIES: u64 = 100;
 type Hash = [u8; 32];
 
 /// Fingerprints of the layers of this build and the one before.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fingerprints {
-    file: PathBuf,
+    /// `None`: they end with the process.
+    file: Option<PathBuf>,
     known: Mutex<HashMap<Hash, DiffId>>,
     /// Of this build; these are saved.
     current: Mutex<HashMap<Hash, DiffId>>,
@@ -54,7 +55,7 @@ impl Fingerprints {
             Some((from_hex(hash)?, DiffId::parse(diff_id)?))
         };
         let known = text.lines().filter_map(parse).collect();
-        Self { file, known: Mutex::new(known), current: Mutex::default(), read: Mutex::default(), restored: Mutex::default() }
+        Self { file: Some(file), known: Mutex::new(known), ..Self::default() }
     }
 
     /// The diffID of a layer whose files are as they were when it was hashed.
@@ -81,18 +82,26 @@ impl Fingerprints {
         Ok(diff_id)
     }
 
-    /// Hashes a layer that was finished a moment ago, for a later [`Self::lookup`], which is the proof that nothing has changed
-    /// since. Errors are left to whoever needs the layer.
-    pub fn hash_ahead(&self, source: &LayerSource) {
+    /// Whether the layer is so large that a later [`Self::lookup`] is worth it, and its last change is far enough behind. Waits
+    /// a moment for layers that were finished just now.
+    pub fn can_be_taken(&self, source: &LayerSource) -> bool {
         std::thread::sleep(TICK);
-        if self.lookup(source).is_some() {
-            return;
-        }
+        look(source).is_ok_and(|(print, _)| is_worth_it(&print) && print.unsettled().is_zero())
+    }
+
+    /// Reads a layer that was finished a moment ago and notes its diffID for a later [`Self::lookup`], which is the proof that
+    /// nothing has changed since. Errors are left to whoever needs the layer.
+    pub fn read_ahead<T>(
+        &self,
+        source: &LayerSource,
+        read: impl FnOnce(&LayerSource) -> Result<T>,
+        diff_id: impl FnOnce(&T) -> &DiffId,
+    ) -> Option<T> {
         let traced = self.trace(source);
-        let Ok(diff_id) = traced.source.diff_id() else { return };
-        if let Some(print) = lock(&traced.print).take().filter(|p| is_worth_it(p) && p.unsettled().is_zero()) {
-            lock(&self.known).insert(key(source, &print), diff_id);
-        }
+        let found = read(&traced.source).inspect_err(|error| debug!("Cannot make a layer ahead: {error}")).ok()?;
+        let print = lock(&traced.print).take().filter(|print| print.unsettled().is_zero())?;
+        lock(&self.known).insert(key(source, &print), diff_id(&found).clone());
+        Some(found)
     }
 
     /// To be read in place of `source`; then its diffID is known and will be remembered.
@@ -135,6 +144,7 @@ impl Fingerprints {
     /// Writes what this build knows. A file that cannot be written costs the next build time.
     pub fn save(&self) {
         self.look_at_restored();
+        let Some(file) = &self.file else { return };
         for (source, before, diff_id) in std::mem::take(&mut *lock(&self.read)) {
             if before.unsettled().is_zero()
                 && let Ok((after, _)) = look(&source)
@@ -149,10 +159,10 @@ impl Fingerprints {
         }
         let mut lines: Vec<String> = current.iter().map(|(hash, diff_id)| format!("{diff_id} {}\n", to_hex(hash))).collect();
         lines.sort();
-        let new = self.file.with_extension("new");
-        let written = std::fs::write(&new, lines.concat()).and_then(|()| std::fs::rename(&new, &self.file));
+        let new = file.with_extension("new");
+        let written = std::fs::write(&new, lines.concat()).and_then(|()| std::fs::rename(&new, file));
         if let Err(error) = written {
-            debug!("Cannot write {}: {error}", self.file.display());
+            debug!("Cannot write {}: {error}", file.display());
         }
     }
 }

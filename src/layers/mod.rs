@@ -1,6 +1,5 @@
 //! Layers: where they come from on disk, their reproducible tars, the streaming pipeline, extraction.
 
-pub mod ahead;
 pub mod compression;
 pub mod dir;
 pub mod extract;

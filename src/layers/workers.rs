@@ -4,7 +4,8 @@
 //! will be; results of different chunks come in any order.
 
 use std::cell::RefCell;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -47,11 +48,12 @@ impl Pending {
     }
 }
 
-/// Compresses on another thread; on this one if there is only one core.
+/// Compresses on another thread; on this one if there is only one core or it is to stay here.
 pub fn submit(chunk: Vec<u8>, compression: Compression) -> Pending {
     let (done, place) = bounded(1);
     let job = Job { chunk, compression, done };
-    match queue() {
+    let stays = STAYS.with_borrow(|stays| stays.as_ref().is_some_and(|stays| stays.load(Ordering::Relaxed)));
+    match if stays { None } else { queue() } {
         Some(queue) => {
             if let Err(rejected) = queue.send(job) {
                 rejected.into_inner().run();
@@ -60,6 +62,16 @@ pub fn submit(chunk: Vec<u8>, compression: Compression) -> Pending {
         None => job.run(),
     }
     Pending(place)
+}
+
+/// What this thread submits is compressed on it as long as `flag` is true.
+pub fn stay_here_while(flag: Arc<AtomicBool>) {
+    STAYS.set(Some(flag));
+}
+
+/// Starts the threads, with the priority of the calling one.
+pub fn start() {
+    queue();
 }
 
 /// Cores that compress.
@@ -91,6 +103,7 @@ fn queue() -> Option<&'static Sender<Job>> {
 }
 
 thread_local! {
+    static STAYS: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
     static PACKER: RefCell<Option<Packer>> = const { RefCell::new(None) };
 }
 

@@ -6,6 +6,7 @@ mod faults;
 mod faulty;
 mod independent;
 mod networks;
+mod overlap;
 mod peers;
 mod phases;
 mod plain;

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 
 use tracing::{debug, debug_span, info};
 
+use super::ahead::Ahead;
 use super::plan::{Content, Place, Plan, PlannedLayer};
 use crate::cache::{Cache, CacheWriter, StagedLayer};
 use crate::data::cache_metadata::CacheMetadata;
@@ -24,6 +25,8 @@ pub struct Workshop<'a> {
     /// What earlier builds left.
     pub old_cache: Option<&'a dyn Cache>,
     pub reader: LayerReader<'a>,
+    /// What was made while buildpacks ran.
+    pub ahead: Option<&'a Ahead>,
     pub threads: usize,
 }
 
@@ -85,6 +88,9 @@ impl Workshop<'_> {
             }
             Content::Source { source, known } => (source, known),
         };
+        if let Some(ahead) = self.ahead {
+            ahead.wait_for(source);
+        }
         let cached = self.cached_as(&layer.place);
         // Hashing is cheap beside compressing: whatever may be there already is only hashed.
         let hash = match known.is_empty() && cached.is_none() {
@@ -114,8 +120,11 @@ impl Workshop<'_> {
         self.reader.diff_id(source).with_context(|| format!("creating layer '{}'", layer.id))
     }
 
-    /// A blob that an earlier build made of the layer, if the store still has it.
+    /// A blob that was made of the layer while buildpacks ran, or by an earlier build if the store still has it.
     fn known_blob(&self, diff_id: &DiffId) -> Option<LayerBlob> {
+        if let Some(blob) = self.ahead.and_then(|ahead| ahead.blob(diff_id)) {
+            return Some(blob);
+        }
         let known = self.old_cache?.blob(diff_id)?;
         let taken = self.writer.take_blob(&known.blob, &known.image).unwrap_or_else(|error| {
             debug!("Cannot take blob {} from {}: {error}", known.blob.digest, known.image);

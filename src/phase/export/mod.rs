@@ -3,6 +3,7 @@
 //! [`plan`] decides which layers there are, [`execute`] runs them through the image's store, the rest is labels and config.
 //! The cache comes last, when the image is safe ([`Exported::write_cache`]).
 
+mod ahead;
 mod cache;
 mod entrypoint;
 mod execute;
@@ -30,6 +31,8 @@ use crate::layers::fingerprint::LayerReader;
 use crate::layers::{kept, slices};
 use crate::phase::{labels, saving};
 
+use ahead::Intake;
+pub use ahead::{Ahead, FinishedLayer};
 use cache::{CacheExport, Shared};
 use execute::{Done, Workshop};
 pub use extended::ExtendedRunImage;
@@ -58,11 +61,11 @@ impl Exported {
     }
 }
 
-/// Exports the image to `store`.
+/// Exports the image to `store`. What was made ahead is in the store's writer already.
 ///
 /// # Errors
 /// Whatever keeps the image from being complete; a cache never does.
-pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Cache>) -> Result<Exported> {
+pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Cache>, ahead: Option<Ahead>) -> Result<Exported> {
     let _span = debug_span!("export").entered();
     let _timing = crate::phase::timing::measure("Exporter");
     if inputs.api.has_lifecycle_sbom() {
@@ -76,14 +79,18 @@ pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Ca
 
     let (old_cache, cache) = (cache, cache.and_then(|cache| open_cache(inputs, cache, &buildpacks)));
     let fingerprints = old_cache.and_then(Cache::fingerprints);
-    let writer = store.writer(inputs.names, Some(inputs.run_image))?;
+    let intake = match ahead {
+        Some(ahead) => Intake::Begun(ahead),
+        None => Intake::New(store.writer(inputs.names, Some(inputs.run_image))?),
+    };
     let (mut done, draft) = {
         let work = || {
             let workshop = Workshop {
-                writer: writer.as_ref(),
+                writer: intake.writer(),
+                ahead: intake.ahead(),
                 cache: cache.as_ref().map(|c| (c.writer.as_ref(), &c.old)),
                 old_cache,
-                reader: LayerReader(fingerprints.as_deref()),
+                reader: LayerReader(fingerprints.as_deref().or(intake.ahead().map(Ahead::fingerprints))),
                 threads: inputs.threads,
             };
             let done = execute::execute(&plan, &workshop)?;
@@ -98,7 +105,7 @@ pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Ca
             _ => work()?,
         }
     };
-    let image = saving::save(writer, &draft)?;
+    let image = saving::save(intake.into_writer()?, &draft)?;
     let cache = cache.map(|cache| (cache, Shared::take(&plan, &mut done, blobs(&draft, plan.layers.len()))));
     Ok(Exported { report: report::report(inputs, report_bom, image), cache })
 }

@@ -110,7 +110,7 @@ impl World {
             discards_changes: false,
             report_run_image: false,
         };
-        let exported = export(&inputs, &self.store, cache)?;
+        let exported = export(&inputs, &self.store, cache, None)?;
         let report = exported.report.clone();
         exported.write_cache();
         Ok(report)
