@@ -8,6 +8,8 @@ use crate::image::daemon::socket_helper;
 use crate::phase;
 use crate::process::Invocation;
 
+use super::asks_for_help;
+
 /// A command that takes flags: every phase but launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -97,7 +99,9 @@ impl<'a> Applet<'a> {
             Some("-h" | "-help" | "--help") => return Ok(Self::Help),
             _ => {}
         }
-        crate::api::PlatformApi::requested(invocation.var("CNB_PLATFORM_API"))?;
+        if !asks_for_help(arguments.get(2)) {
+            crate::api::PlatformApi::requested(invocation.var("CNB_PLATFORM_API"))?;
+        }
         let phase = Path::new(first).file_name().unwrap_or_default();
         if phase == "launch" {
             let mut launch = invocation.clone();

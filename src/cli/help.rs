@@ -6,7 +6,8 @@ use crate::api::PlatformApi;
 
 use super::applet::Command;
 use super::parser::known;
-use super::table::{INPUTS, Input, Kind};
+use super::table::{Group, INPUTS, Input, Kind};
+use super::variables::VARIABLES;
 
 /// The flags of `command` under `api`, grouped, with variables, defaults and the Platform APIs that know them; then the
 /// inputs that have only a variable.
@@ -54,12 +55,12 @@ pub fn of_program() -> String {
     for (phase, program, about) in phases.into_iter().chain([launch]) {
         text.push_str(&format!("  {phase:8} {program:9} {about}\n"));
     }
-    let apis = PlatformApi::SUPPORTED;
+    let (first, last) = (PlatformApi::SUPPORTED[0], PlatformApi::latest());
     text.push_str(&format!(
-        "\n`lifecycle <phase> -h` lists a phase's flags, `lifecycle -version` prints the version.\n\
-         CNB_PLATFORM_API must hold the Platform API version of the platform: {} to {}.\n",
-        apis[0],
-        PlatformApi::latest()
+        "\n`lifecycle <phase> -h` lists a phase's flags and variables, `lifecycle -version` prints the version.\n\
+         The launcher has no flags: `launcher -- <command> [arguments]` starts a program, without `--` through bash, and a link\n\
+         to it that is named as a process type starts that process.\n\
+         CNB_PLATFORM_API must hold the Platform API version of the platform: {first} to {last}.\n"
     ));
     text
 }
@@ -84,7 +85,11 @@ fn argument(command: Command, input: &'static Input) -> Arg {
         Kind::Path | Kind::Directory => argument.value_name("path"),
         Kind::Integer => argument.value_name("number"),
         Kind::Duration => argument.value_name("duration"),
-        Kind::Text | Kind::List | Kind::Checked { .. } => argument.value_name("text"),
+        Kind::Text | Kind::List | Kind::Checked { .. } => argument.value_name(match input.group {
+            Group::Images | Group::Caches => "image",
+            Group::Stores => "host",
+            _ => "text",
+        }),
     }
 }
 
@@ -128,6 +133,13 @@ fn after(command: Command, api: PlatformApi) -> String {
         let default = if input.default.is_empty() { String::new() } else { format!(" [default: {}]", input.default) };
         text.push_str(&format!("{heading}  {}\n          {}{default}\n", input.variables.join(", "), meaning(input)));
     }
-    text.push_str(&format!("\nThese are the flags of Platform API {api} (CNB_PLATFORM_API)."));
+    text.push_str("\nAlso read:\n");
+    for variables in VARIABLES.iter().filter(|variables| variables.commands.contains(&command)) {
+        text.push_str(&format!("  {}\n          {}\n", variables.names.join(", "), variables.help));
+    }
+    let (first, last) = (PlatformApi::SUPPORTED[0], PlatformApi::latest());
+    text.push_str(&format!(
+        "\nThese are the flags of Platform API {api}; CNB_PLATFORM_API names the platform's version: {first} to {last}."
+    ));
     text
 }

@@ -23,6 +23,7 @@ mod paths;
 mod reference_page;
 mod stores;
 mod table;
+mod variables;
 
 mod ahead;
 mod analyze;
@@ -87,7 +88,13 @@ pub fn main(invocation: &Invocation) -> ExitCode {
 }
 
 fn run(invocation: &Invocation, command: Command, arguments: &[OsString]) -> Result<Done> {
-    let api = PlatformApi::requested(invocation.var("CNB_PLATFORM_API"))?;
+    let api = match PlatformApi::requested(invocation.var("CNB_PLATFORM_API")) {
+        // Who asks for help may not know of the variable yet.
+        Err(_) if asks_for_help(arguments.first()) && invocation.non_empty_var("CNB_PLATFORM_API").is_none() => {
+            PlatformApi::latest()
+        }
+        requested => requested?,
+    };
     let parsed = match utf8(arguments).and_then(|arguments| parser::parse(command, api, &arguments)) {
         Ok(parsed) => parsed,
         Err(stop) => return Ok(Done::Usage(command, api, stop)),
@@ -126,6 +133,10 @@ fn run(invocation: &Invocation, command: Command, arguments: &[OsString]) -> Res
         Command::Rebase => rebase::run(&session),
     }?;
     Ok(Done::Phase)
+}
+
+fn asks_for_help(argument: Option<&OsString>) -> bool {
+    argument.is_some_and(|argument| ["-h", "--h", "-help", "--help"].iter().any(|help| argument == help))
 }
 
 /// How a call that is no failure of a phase ended.

@@ -3,6 +3,7 @@
 use super::applet::Command;
 use super::help;
 use super::table::{INPUTS, Input, Kind};
+use super::variables::VARIABLES;
 
 fn page() -> String {
     let mut text = String::from(
@@ -23,6 +24,18 @@ fn page() -> String {
             ));
         }
         text.push_str(&row(input));
+    }
+    text.push_str(
+        "\n## Other variables\n\n\
+         `CNB_PLATFORM_API` names the version of the Platform API and is needed by every command. Credentials and certificates:\n\
+         [registries.md](registries.md). The launcher reads `CNB_PLATFORM_API`, `CNB_LAYERS_DIR` and `CNB_APP_DIR`, which the\n\
+         exporter sets in the image, and `CNB_EXEC_ENV` (default `production`) and `CNB_NO_COLOR`.\n\n\
+         | variable | commands | meaning |\n|---|---|---|\n",
+    );
+    for variables in VARIABLES {
+        let names: Vec<String> = variables.names.iter().map(|name| format!("`{name}`")).collect();
+        let commands: Vec<&str> = variables.commands.iter().map(|command| command.program()).collect();
+        text.push_str(&format!("| {} | {} | {} |\n", names.join(", "), commands.join(", "), variables.help));
     }
     text
 }

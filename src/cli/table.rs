@@ -155,12 +155,12 @@ pub const INPUTS: &[Input] = &[
     Input {
         variables: &["CNB_USE_DAEMON"],
         flag: &[(any, &[Analyze, Export, Create, Rebase]), (PlatformApi::has_restorer_stores, &[Restore])],
-        ..switch("daemon", Group::Stores, "export to docker daemon")
+        ..switch("daemon", Group::Stores, "images are in the docker daemon instead of a registry")
     },
     Input {
         variables: &["CNB_USE_LAYOUT"],
         flag: &[(PlatformApi::has_layout, &[Analyze, Restore, Export, Create])],
-        ..switch("layout", Group::Stores, "export to OCI layout format on disk")
+        ..switch("layout", Group::Stores, "images are on disk in OCI layout format instead of a registry")
     },
     Input {
         variables: &["CNB_LAYOUT_DIR"],

@@ -132,6 +132,18 @@ fn help_of_the_program_needs_no_platform_api() {
     assert_data_eq!(outcome.stdout, file!["help/lifecycle.txt"]);
 }
 
+/// A person who asks what a phase's flags are may not know of the variable; one that is wrong is told so.
+#[test]
+fn help_of_a_phase_needs_no_platform_api() {
+    let sandbox = Sandbox::new();
+    let latest = run("exporter", &["-h"]).success().stderr;
+    assert_eq!(sandbox.phase("exporter").unset("CNB_PLATFORM_API").args(["-h"]).run().success().stderr, latest);
+    let by_phase = sandbox.phase("lifecycle").unset("CNB_PLATFORM_API").args(["export", "--help"]).run().success();
+    assert_eq!(by_phase.stderr, latest);
+    sandbox.phase("exporter").api("0.99").args(["-h"]).run().code(11).says("platform API version '0.99' is incompatible");
+    sandbox.phase("exporter").unset("CNB_PLATFORM_API").args(["x", "-h"]).run().code(11).says("please set 'CNB_PLATFORM_API'");
+}
+
 #[test]
 fn readers_may_go_away() {
     let sandbox = Sandbox::new();
