@@ -44,6 +44,7 @@ pub fn write(path: &Path, entries: &[Entry], architecture: &str) -> Result<()> {
     let platform = Platform::new("linux", architecture, "");
     let writer = LayoutStore::new(&layout, platform, Compression::Gzip(9)).writer(&[NAME.to_owned()], None)?;
     let mut draft = ImageDraft::empty("linux", architecture, MediaFamily::Oci);
+    draft.keep_history = true;
     draft.add_layer(writer.add_layer(&base, None)?, "Directories of the lifecycle image");
     draft.add_layer(writer.add_layer(&lifecycle, None)?, "Cloud Native Buildpacks lifecycle");
     draft.set_label("io.buildpacks.lifecycle.version", VERSION);

@@ -284,6 +284,12 @@ impl Container<'_> {
         self.option(format!("--volume={volume}:{path}"))
     }
 
+    /// Another image that has the lifecycle.
+    pub fn image(mut self, image: &str) -> Self {
+        image.clone_into(&mut self.image);
+        self
+    }
+
     /// Another image than the builder; the lifecycle is put into it, as platforms do to extend a run image.
     pub fn in_image(mut self, image: &str) -> Self {
         self.image = image.to_owned();

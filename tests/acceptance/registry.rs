@@ -94,5 +94,11 @@ impl Drop for Registry {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What was pulled from here, or only named so.
+        let images = super::docker::docker_output(&["images", "--format={{.Repository}}:{{.Tag}}"]);
+        let prefix = format!("{}/", self.host);
+        for image in String::from_utf8_lossy(&images.stdout).lines().filter(|image| image.starts_with(&prefix)) {
+            super::docker::docker_output(&["rmi", "-f", image]);
+        }
     }
 }

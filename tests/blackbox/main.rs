@@ -3,6 +3,7 @@
 //! One test binary with a module per subject, so that it links once. Tests need root because phases change user; they say
 //! so and pass without it.
 
+mod arm64;
 mod bad_input;
 mod build_clauses;
 mod command_line;
