@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::engine::Image;
 use crate::support::{gzip, sha256, tar_of};
 
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 #[derive(Default)]
@@ -27,17 +28,15 @@ pub struct Containerd {
 impl Containerd {
     /// Layers of a registry are compressed.
     pub fn pull(&mut self, image: &Image) -> String {
-        let descriptor = |media_type: &str, digest: String, size: usize| json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size});
         let mut layers = Vec::new();
         for layer in &image.layers {
             let blob = gzip(layer);
-            layers.push(descriptor(GZIP, sha256(&blob), blob.len()));
+            layers.push(descriptor(GZIP, &sha256(&blob), blob.len()));
             self.add(blob);
         }
         let config = self.add(image.config.clone());
-        let config = descriptor("application/vnd.oci.image.config.v1+json", config, image.config.len());
-        let media_type = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers});
+        let config = descriptor("application/vnd.oci.image.config.v1+json", &config, image.config.len());
+        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
         let id = self.add(manifest.to_string().into_bytes());
         self.images.insert(id.clone());
         self.unpack(&id).expect("a whole image");
@@ -148,10 +147,16 @@ impl Containerd {
             blobs.truncate(1);
         }
         let blobs: BTreeSet<String> = blobs.into_iter().collect();
-        let index = json!({"schemaVersion": 2, "manifests": [{"digest": format!("sha256:{id}"), "size": self.blobs[id].len()}]});
+        let index = json!({"schemaVersion": 2, "manifests": [descriptor(MANIFEST, id, self.blobs[id].len())]});
         let files = blobs.iter().map(|digest| (format!("blobs/sha256/{digest}"), self.blobs[digest].clone()));
-        tar_of(files.chain([("index.json".to_owned(), index.to_string().into_bytes())]))
+        let layout = br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec();
+        let last = [("index.json".to_owned(), index.to_string().into_bytes()), ("oci-layout".to_owned(), layout)];
+        tar_of(files.chain(last))
     }
+}
+
+fn descriptor(media_type: &str, digest: &str, size: usize) -> Value {
+    json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size})
 }
 
 fn hex(descriptor: &Value) -> String {

@@ -8,6 +8,7 @@ mod bad_input;
 mod build_clauses;
 mod command_line;
 mod containerd;
+mod containerd_import;
 mod creator;
 mod daemon;
 mod daemon_store;
