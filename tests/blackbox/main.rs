@@ -12,6 +12,7 @@ mod containerd_import;
 mod creator;
 mod daemon;
 mod daemon_store;
+mod dockerd;
 mod engine;
 mod image_clauses;
 mod inputs;

@@ -90,7 +90,17 @@ impl Connector {
             (std::io::ErrorKind::ConnectionRefused, _) => {
                 Error::new(format!("Cannot connect to the Docker daemon at {shown}. Is the docker daemon running?"))
             }
-            _ => Error::new(format!("error during connect to {shown}: {error}")),
+            _ => Error::new(format!("error during connect to {shown}: {error}{}", self.hint(&error.to_string()))),
+        }
+    }
+
+    /// What the daemon may mean with a TLS alert, which is a word or two. It may come after the connection was opened.
+    pub(super) fn hint(&self, error: &str) -> &'static str {
+        match &self.host.address {
+            Address::Tls { config, .. } if error.contains("alert") && !config.client_auth_cert_resolver.has_certs() => {
+                " (it may want a client certificate: there is no cert.pem in DOCKER_CERT_PATH)"
+            }
+            _ => "",
         }
     }
 }

@@ -192,7 +192,10 @@ async fn exchange(connector: &Connector, request: Sent, head: oneshot::Sender<Re
 
 async fn respond(connector: &Connector, request: Sent) -> Result<hyper::Response<hyper::body::Incoming>> {
     let shown = &connector.host().shown;
-    let lost = |e: hyper::Error| Error::new(format!("error during request to {shown}: {}", chain(&e)));
+    let lost = |error: hyper::Error| {
+        let text = chain(&error);
+        Error::new(format!("error during request to {shown}: {text}{}", connector.hint(&text)))
+    };
     let stream = connector.connect().await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
     // Ends with the runtime.
