@@ -23,6 +23,8 @@ pub struct Containerd {
     images: BTreeSet<String>,
     /// Chains of diffIDs that are unpacked.
     snapshots: BTreeSet<String>,
+    /// Nothing can be unpacked any more.
+    pub full: bool,
 }
 
 impl Containerd {
@@ -84,6 +86,9 @@ impl Containerd {
             let blob = self.blobs.get(&hex(&layer)).ok_or_else(|| format!("content digest {}: not found", layer["digest"]))?;
             if format!("sha256:{}", sha256(&plain(blob, &layer))) != *diff_id {
                 return Err(format!("wrong diff id calculated on extraction {diff_id}"));
+            }
+            if self.full {
+                return Err("apply layer error: write /data: no space left on device".into());
             }
             self.snapshots.insert(chain.clone());
         }

@@ -2,13 +2,15 @@
 //! asked by the acceptance tests.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::engine::{Engine, Image, Kind};
-use crate::support::{Outcome, Sandbox, sha256, skipped_without_root, tar_of};
+use crate::support::{Outcome, Sandbox, UID, sha256, skipped_without_root, tar_of};
 
 /// 6 MB that no transfer can hide, kept by the buildpack in every build.
 const BUILD: &str = r#"
@@ -123,6 +125,40 @@ fn connections_are_opened_again_after_privileges_were_dropped() {
     assert!(fixture.engine.connections.load(Ordering::SeqCst) > 5);
 }
 
+/// While the buildpacks build, as long as that takes, the daemon closes its socket and opens another of the same name.
+#[test]
+fn a_daemon_may_restart_during_the_build() {
+    if skipped_without_root() {
+        return;
+    }
+    let fixture = fixture(Kind::GraphDriver);
+    let wait = "touch building; for i in $(seq 3000); do [ -e restarted ] && break; sleep 0.02; done; rm building restarted";
+    fixture.sandbox.buildpack("a/one", "exit 0", &format!("{BUILD}\n{wait}\necho \"build as $(id -u)\""));
+    let before = std::thread::scope(|scope| {
+        let restart = scope.spawn(|| {
+            while !fixture.sandbox.exists("app/building") {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let before = fixture.engine.connections.load(Ordering::SeqCst);
+            fixture.engine.listen(&fixture.sandbox.path("docker.sock"));
+            fixture.sandbox.write("app/restarted", "");
+            before
+        });
+        let cache = fixture.sandbox.path("launch-cache");
+        fixture.create(&["-launch-cache", cache.to_str().expect("UTF-8")]).says(&format!("build as {UID}"));
+        restart.join().expect("the restart")
+    });
+    fixture.check();
+    assert!(before > 1, "the socket was used before the build");
+    assert!(fixture.engine.connections.load(Ordering::SeqCst) > before, "and after it");
+    // The exporter was not root: these files are its own.
+    let files: Vec<_> = fs::read_dir(fixture.sandbox.path("launch-cache/committed")).expect("list").collect();
+    assert!(!files.is_empty());
+    for file in files {
+        assert_eq!(file.and_then(|f| f.metadata()).expect("stat").uid(), UID);
+    }
+}
+
 #[test]
 fn what_the_daemon_has_is_not_sent() {
     if skipped_without_root() {
@@ -185,25 +221,4 @@ fn damaged_files_of_the_launch_cache_never_go_into_an_image() {
     fixture.change();
     fixture.create(&args).says("Warning: Not using layer ");
     fixture.check();
-}
-
-#[test]
-fn a_previous_image_that_is_gone_is_named_if_a_layer_is_missing() {
-    if skipped_without_root() {
-        return;
-    }
-    let fixture = fixture(Kind::GraphDriver);
-    fixture.create(&[]);
-    fixture.forget_layers();
-    let host = fixture.host();
-    let phase = |name: &str| fixture.sandbox.phase(name).env("DOCKER_HOST", &host);
-    phase("analyzer").args(["-daemon", "-run-image", "example.com/run", "example.com/app"]).run().success();
-    phase("detector").run().success();
-    phase("restorer").args(["-daemon"]).run().success();
-    phase("builder").run().success();
-    fixture.engine.remove("example.com/app:latest");
-    let launcher = fixture.sandbox.path("cnb/launcher");
-    let exporter = phase("exporter").args(["-daemon", "-launcher"]).args([launcher]).args(["example.com/app"]);
-    exporter.run().code(62).says("a/one:big");
-    assert!(fixture.engine.image("example.com/app:latest").is_none());
 }

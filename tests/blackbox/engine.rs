@@ -59,8 +59,6 @@ pub struct Engine {
 impl Engine {
     /// Listens on a socket that only root may open.
     pub fn start(socket: &Path, kind: Kind) -> Arc<Self> {
-        let listener = UnixListener::bind(socket).expect("listen");
-        fs::set_permissions(socket, fs::Permissions::from_mode(0o600)).expect("chmod");
         let counters = || AtomicU64::new(0);
         let engine = Arc::new(Self {
             state: Mutex::default(),
@@ -72,14 +70,22 @@ impl Engine {
             sent: counters(),
             connections: counters(),
         });
-        let serving = Arc::clone(&engine);
+        engine.listen(socket);
+        engine
+    }
+
+    /// Listens on a socket of this name, also if there was one: what a restarted engine does.
+    pub fn listen(self: &Arc<Self>, socket: &Path) {
+        let _ = fs::remove_file(socket);
+        let listener = UnixListener::bind(socket).expect("listen");
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o600)).expect("chmod");
+        let serving = Arc::clone(self);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let engine = Arc::clone(&serving);
                 std::thread::spawn(move || engine.serve(stream));
             }
         });
-        engine
     }
 
     /// As if it had been pulled.
@@ -194,15 +200,12 @@ impl Engine {
             }
             ("POST", "/images/load") => {
                 self.loaded.lock().expect("bodies").push(body.clone());
-                match (*self.refusal.lock().expect("refusal"), self.load(body)) {
-                    (Some((status, message)), _) => (
-                        status,
-                        json!({"errorDetail": {"message": message}, "error": message, "message": message}).to_string().into(),
-                    ),
-                    (None, Ok(message)) => ("200 OK", json!({"stream": message}).to_string().into_bytes()),
-                    (None, Err(error)) => {
-                        ("200 OK", json!({"errorDetail": {"message": error}, "error": error}).to_string().into_bytes())
-                    }
+                let refusal = *self.refusal.lock().expect("refusal");
+                let error = |m: &str| json!({"errorDetail": {"message": m}, "error": m, "message": m}).to_string().into_bytes();
+                match refusal.map_or_else(|| Ok(self.load(body)), Err) {
+                    Err((status, message)) => (status, error(message)),
+                    Ok(Err(message)) => ("200 OK", error(&message)),
+                    Ok(Ok(message)) => ("200 OK", json!({"stream": message}).to_string().into_bytes()),
                 }
             }
             ("POST", path) if path.ends_with("/tag") => {

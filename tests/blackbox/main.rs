@@ -11,6 +11,7 @@ mod containerd;
 mod containerd_import;
 mod creator;
 mod daemon;
+mod daemon_errors;
 mod daemon_store;
 mod dockerd;
 mod engine;
