@@ -143,7 +143,7 @@ impl World {
         fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("chmod");
         fs::copy(busybox(), root.join("bin/busybox")).expect("copy busybox");
         for tool in
-            "sh cat chmod chown cp cut echo env find grep id ls mkdir printf rm sed sort stat su touch true uniq".split(' ')
+            "sh cat chmod chown cp cut echo env find grep id ls mkdir printf rm sed sort stat su touch true uniq which".split(' ')
         {
             symlink("busybox", root.join("bin").join(tool)).expect("link");
         }

@@ -4,7 +4,7 @@
 use crate::docker::{Outcome, World, docker};
 use crate::registry::Registry;
 
-/// Makes /ext with an extension that adds a tool to both images, and an order.
+/// Makes /ext with an extension that adds a tool to the images of `/ext/kinds`, and an order.
 const EXTENSION: &str = r#"
 mkdir -p /ext/test_tool/1.0/bin
 cat >/ext/test_tool/1.0/extension.toml <<'EOT'
@@ -17,7 +17,7 @@ EOT
 cat >/ext/test_tool/1.0/bin/generate <<'EOT'
 #!/bin/sh
 mkdir "$CNB_OUTPUT_DIR/context"; echo from-context >"$CNB_OUTPUT_DIR/context/file"
-for kind in build run; do
+for kind in $(cat /cnb/extensions/kinds); do
   cat >"$CNB_OUTPUT_DIR/$kind.Dockerfile" <<'EOD'
 ARG base_image
 FROM ${base_image}
@@ -38,6 +38,7 @@ EOD
 done
 EOT
 chmod 755 /ext/test_tool/1.0/bin/generate
+echo build run >/ext/kinds
 cat >/ext/order.toml <<'EOT'
 [[order]]
 [[order.group]]
@@ -53,7 +54,7 @@ EOT
 struct Build<'a> {
     world: &'a World,
     registry: &'a Registry,
-    config: String,
+    api: &'a str,
     run: String,
     builder: String,
     image: String,
@@ -61,10 +62,9 @@ struct Build<'a> {
 
 impl Build<'_> {
     fn phase(&self, user: &str, phase: &str, args: &[&str]) -> Outcome {
-        let container = self.world.container().user(user).env("CNB_PLATFORM_API", "0.15");
+        let container = self.world.container_with_credentials(self.registry).user(user);
+        let container = container.env("CNB_PLATFORM_API", self.api).env("CNB_EXPERIMENTAL_MODE", "warn");
         let container = container.mount("ext", "/cnb/extensions").mount("kaniko", "/kaniko");
-        let container =
-            container.option(format!("--volume={}:/docker-config:ro", self.config)).env("DOCKER_CONFIG", "/docker-config");
         if phase == "extender" && args.contains(&"run") {
             return container
                 .in_image(&self.world.run_image())
@@ -73,16 +73,20 @@ impl Build<'_> {
         container.phase(phase, args)
     }
 
-    /// All phases; gives what the two extenders said.
-    fn run(&self) -> [String; 2] {
+    /// All phases; gives what the extenders said, that of the build image first.
+    fn run(&self) -> Vec<String> {
         self.world.shell("find /layers -mindepth 1 -maxdepth 1 -exec rm -rf {} +");
         self.phase("root", "analyzer", &["-run-image", &self.run, &self.image]).success();
         self.phase("1001:1000", "detector", &["-order", "/cnb/extensions/order.toml"]).success();
         self.phase("root", "restorer", &["-build-image", &self.builder]).success();
         let build = self.phase("root", "extender", &["-uid", "1001", "-gid", "1000"]).success().says("build as 1001:1000");
-        let run = self.phase("root", "extender", &["-kind", "run"]).success();
+        let run = self.extends_run_image().then(|| self.phase("root", "extender", &["-kind", "run"]).success());
         self.phase("root", "exporter", &[&self.image]).success();
-        [build.stdout, run.stdout]
+        [Some(build), run].into_iter().flatten().map(|outcome| outcome.stdout).collect()
+    }
+
+    fn extends_run_image(&self) -> bool {
+        !["0.10", "0.11"].contains(&self.api)
     }
 }
 
@@ -90,16 +94,19 @@ impl Build<'_> {
 fn extensions_of_build_and_run_image() {
     let Some(world) = World::new("extend") else { return };
     let registry = Registry::with_basic_auth();
-    let build = Build {
-        run: registry.push(&world.run_image(), "run"),
-        builder: registry.push(&world.builder_image(), "builder"),
+    let at = |api| Build {
+        run: registry.image("run"),
+        builder: registry.image("builder"),
         image: registry.image("app"),
-        config: registry.docker_config(),
         world: &world,
         registry: &registry,
+        api,
     };
+    registry.push(&world.run_image(), "run");
+    registry.push(&world.builder_image(), "builder");
     world.container().user("0").mount("ext", "/ext").command(&["/bin/sh", "-ec", EXTENSION]).success();
 
+    let build = at("0.15");
     let first = build.run();
     for output in &first {
         assert!(output.contains("executed as 0:0") && output.contains("No cached layer found for cmd RUN <<EOS"), "{output}");
@@ -136,5 +143,22 @@ fn extensions_of_build_and_run_image() {
             "error" => outcome.code(53).says("layer 'test/first:x' changed while buildpack 'test/second' ran"),
             _ => outcome.success().says("refused"),
         };
+    }
+
+    // The earlier Platform APIs. Below 0.13 the app is the build context, below 0.12 only the build image is extended.
+    world.shell("echo from-app > /workspace/file");
+    for api in ["0.14", "0.13", "0.12", "0.11", "0.10"] {
+        let build = at(api);
+        if !build.extends_run_image() {
+            world.container().user("0").mount("ext", "/ext").command(&["/bin/sh", "-c", "echo build >/ext/kinds"]).success();
+        }
+        build.run();
+        let foreign = world.shell("find /layers -mindepth 1 ! -user 1001 | grep -v ^/layers/extended || true");
+        assert_eq!(foreign, "", "Platform API {api}: not owned by the build user");
+        let image = build.registry.pull("app");
+        let tool = "which tool >/dev/null && tool || hello";
+        let said = docker(&["run", "--rm", "--network=host", "--entrypoint=launcher", &image, "--", "/bin/sh", "-c", tool]);
+        assert_eq!(said.starts_with("the tool"), build.extends_run_image(), "Platform API {api}: {said}");
+        docker(&["rmi", "-f", &image]);
     }
 }
