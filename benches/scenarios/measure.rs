@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lifecycle::image::layout::LayoutStore;
 use lifecycle::image::{ImageDraft, ImageStore, MediaFamily, Platform};
+use lifecycle::layers::compression::Compression;
 use lifecycle::layers::source::LayerSource;
 use lifecycle::process::Invocation;
 use lifecycle::registry::RegistryStore;
@@ -33,7 +34,7 @@ impl Cost {
 }
 
 /// Runs a program in a clean environment and looks at it until it ends.
-pub fn run(program: &Path, args: &[String], registry: &Registry) -> Cost {
+pub fn run(program: &Path, args: &[String], env: &[(&str, &str)], registry: &Registry) -> Cost {
     let requests = registry.requests();
     let start = Instant::now();
     let mut command = Command::new(program);
@@ -41,6 +42,7 @@ pub fn run(program: &Path, args: &[String], registry: &Registry) -> Cost {
     for (name, value) in [("CNB_PLATFORM_API", "0.14"), ("CNB_USER_ID", "0"), ("CNB_GROUP_ID", "0"), ("CNB_STACK_ID", "s")] {
         command.env(name, value);
     }
+    command.envs(env.iter().copied());
     let log = registry.root.join("out.log");
     let out = fs::File::create(&log).expect("log");
     let mut child = command.stdout(out.try_clone().expect("log")).stderr(out).spawn().expect("start");
@@ -101,17 +103,27 @@ impl Registry {
         }
         let run_image = format!("{address}/run");
         let registry = Self { address, run_image, root: root.to_owned(), process };
-        registry.push_run_image();
+        registry.push_run_image("run", "bench");
         Some(registry)
     }
 
-    fn push_run_image(&self) {
+    /// A run image of one file with this content.
+    pub fn push_run_image(&self, name: &str, content: &str) {
+        let store = RegistryStore::new(&Invocation::default(), &[], Platform::host()).expect("registry store");
+        self.make_run_image(&store, &format!("{}/{name}", self.address), content);
+    }
+
+    /// The run image as `example.com/run` in a layout directory.
+    pub fn put_run_image_into(&self, dir: &Path) {
+        let store = LayoutStore::new(dir, Platform::host(), Compression::default());
+        self.make_run_image(&store, "example.com/run", "bench");
+    }
+
+    fn make_run_image(&self, store: &dyn ImageStore, name: &str, content: &str) {
         let files = self.root.join("run");
         fs::create_dir_all(&files).expect("run image");
-        fs::write(files.join("release"), "bench").expect("run image");
-        let store: Arc<dyn ImageStore> =
-            Arc::new(RegistryStore::new(&Invocation::default(), &[], Platform::host()).expect("registry store"));
-        let writer = store.writer(std::slice::from_ref(&self.run_image), None).expect("writer");
+        fs::write(files.join("release"), content).expect("run image");
+        let writer = store.writer(&[name.to_owned()], None).expect("writer");
         let mut draft = ImageDraft::empty("linux", Platform::host().architecture.as_str(), MediaFamily::Oci);
         draft.set_label("io.buildpacks.stack.id", "s");
         let source = LayerSource::Directory { path: files, uid: 0, gid: 0 };

@@ -7,6 +7,7 @@
 use libdeflater::{CompressionLvl, Compressor, Crc};
 
 use super::compression::Compression;
+use super::sink::Chunk;
 use crate::error::{Error, Result};
 
 /// Bytes that are looked at, and stored or compressed, together.
@@ -54,10 +55,16 @@ impl Packer {
     /// The chunk as gzip members or a zstd frame.
     pub fn pack(&mut self, chunk: &[u8]) -> Result<Vec<u8>> {
         let compressor = match &mut self.codec {
-            Codec::Zstd(compressor) => return compressor.compress(chunk).map_err(|e| Error::from(e).context("zstd")),
+            Codec::Zstd(compressor) => {
+                let mut out = Chunk::memory();
+                out.reserve(zstd::zstd_safe::compress_bound(chunk.len()));
+                compressor.compress_to_buffer(chunk, &mut out).map_err(|e| Error::from(e).context("zstd"))?;
+                return Ok(out);
+            }
             Codec::Gzip(compressor) => compressor,
         };
-        let mut out = Vec::with_capacity(chunk.len() + chunk.len() / 64 + 4096);
+        let mut out = Chunk::memory();
+        out.reserve(chunk.len() + chunk.len() / 64 + 4096);
         let mut rest = chunk;
         while !rest.is_empty() {
             let (run, stored) = next_run(rest);

@@ -224,9 +224,9 @@ enum Phase {
 }
 
 impl UploadSink {
-    fn send(&mut self, bytes: Vec<u8>) -> Result<()> {
+    fn send(&mut self, bytes: Bytes) -> Result<()> {
         let Phase::Sending(send, _) = &self.phase else { return Ok(()) };
-        if send.blocking_send(Ok(bytes.into())).is_ok() {
+        if send.blocking_send(Ok(bytes)).is_ok() {
             return Ok(());
         }
         let Phase::Sending(_, running) = std::mem::replace(&mut self.phase, Phase::Failed) else { return Ok(()) };
@@ -240,17 +240,16 @@ impl UploadSink {
 }
 
 impl BlobSink for UploadSink {
-    fn write(&mut self, chunk: Chunk) -> Result<()> {
-        let mut bytes = chunk.into_vec();
-        let over = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+    fn write(&mut self, mut chunk: Chunk) -> Result<()> {
+        let over = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
         self.skip -= over as u64;
-        bytes.drain(..over);
-        if bytes.is_empty() {
+        chunk.skip(over);
+        if chunk.is_empty() {
             return Ok(());
         }
         if let Phase::Small(held) = &mut self.phase {
-            if self.plan == Plan::Streaming && held.len() + bytes.len() <= SMALL {
-                held.append(&mut bytes);
+            if self.plan == Plan::Streaming && held.len() + chunk.len() <= SMALL {
+                held.extend_from_slice(&chunk);
                 return Ok(());
             }
             let held = std::mem::take(held);
@@ -261,10 +260,10 @@ impl BlobSink for UploadSink {
             let (send, running) = self.upload.start(&self.plan);
             self.phase = Phase::Sending(send, running);
             if !held.is_empty() {
-                self.send(held)?;
+                self.send(held.into())?;
             }
         }
-        self.send(bytes)
+        self.send(Bytes::from_owner(chunk))
     }
 
     fn finish(mut self: Box<Self>, digest: &Digest, _size: u64) -> Result<()> {
