@@ -13,7 +13,7 @@ use super::compression::Compression;
 use super::sink::BlobSink;
 use super::source::LayerSource;
 use super::tar::out::TarOut;
-use super::workers::{self, Packed, Pending};
+use super::workers::{Packed, Pending, Pool};
 use crate::error::{Error, Result};
 use crate::image::{DiffId, Digest};
 
@@ -24,8 +24,8 @@ const CHUNK: usize = 1 << 20;
 pub const MOST_LAYERS: usize = 4;
 
 /// Chunks of one layer that are on their way. Each needs twice its size in the worst case.
-fn in_flight() -> usize {
-    (workers::count() + 1).min(4)
+fn in_flight(pool: &Pool) -> usize {
+    (pool.threads() + 1).min(4)
 }
 
 /// What became of a layer.
@@ -49,7 +49,18 @@ pub fn compress_layer(
     tee: Option<&mut (dyn Write + Send)>,
     sink: Box<dyn BlobSink>,
 ) -> Result<Compressed> {
+    compress_layer_on(Pool::shared(), source, compression, tee, sink)
+}
+
+fn compress_layer_on<'a>(
+    pool: &'a Pool,
+    source: &LayerSource,
+    compression: Compression,
+    tee: Option<&'a mut (dyn Write + Send)>,
+    sink: Box<dyn BlobSink>,
+) -> Result<Compressed> {
     let mut stream = Stream {
+        pool,
         compression,
         tee,
         sink,
@@ -74,6 +85,7 @@ pub fn compress_layer(
 }
 
 struct Stream<'a> {
+    pool: &'a Pool,
     compression: Compression,
     tee: Option<&'a mut (dyn Write + Send)>,
     sink: Box<dyn BlobSink>,
@@ -109,11 +121,11 @@ impl Stream<'_> {
         if let Some(tee) = &mut self.tee {
             tee.write_all(&self.chunk).map_err(|e| Error::from(e).context("copy layer"))?;
         }
-        while self.pending.len() >= in_flight() || self.pending.front().is_some_and(Pending::is_ready) {
+        while self.pending.len() >= in_flight(self.pool) || self.pending.front().is_some_and(Pending::is_ready) {
             let Some(pending) = self.pending.pop_front() else { break };
             self.take(pending.wait())?;
         }
-        self.pending.push_back(workers::submit(std::mem::take(&mut self.chunk), self.compression));
+        self.pending.push_back(self.pool.submit(std::mem::take(&mut self.chunk), self.compression));
         (self.used, self.hashed) = (0, 0);
         Ok(())
     }
@@ -221,19 +233,26 @@ mod tests {
         }
     }
 
-    /// However many layers run at the same time, the bytes are the same.
+    /// However many threads compress and however many layers run at the same time, the bytes are the same.
     #[test]
     fn threads_do_not_change_the_digest() {
         let temp = tempfile::tempdir().unwrap();
         let source = layer(temp.path(), 5 << 20);
-        let run = || compress_layer(&source, Compression::Gzip(1), None, Box::new(Memory(Arc::default(), usize::MAX))).unwrap();
-        let alone = run();
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (0..6).map(|_| scope.spawn(run)).collect();
-            for other in others {
-                assert_eq!(other.join().unwrap(), alone);
+        for compression in [Compression::Gzip(1), Compression::Gzip(6), Compression::Zstd(1)] {
+            let run = |pool: &Pool| {
+                compress_layer_on(pool, &source, compression, None, Box::new(Memory(Arc::default(), usize::MAX))).unwrap()
+            };
+            let alone = run(&Pool::new(1));
+            for threads in [1, 2, 8] {
+                let pool = Pool::new(threads);
+                std::thread::scope(|scope| {
+                    let all: Vec<_> = (0..3).map(|_| scope.spawn(|| run(&pool))).collect();
+                    for layer in all {
+                        assert_eq!(layer.join().unwrap(), alone, "{threads} threads");
+                    }
+                });
             }
-        });
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The threads that compress, shared by all layers.
 //!
-//! As many as there are cores, started when the first big layer comes. Who submits a chunk gets a place where the result
+//! As many as there are cores, started when the first layer comes. Who submits a chunk gets a place where the result
 //! will be; results of different chunks come in any order.
 
 use std::cell::RefCell;
@@ -48,30 +48,68 @@ impl Pending {
     }
 }
 
-/// Compresses on another thread; on this one if there is only one core or it is to stay here.
-pub fn submit(chunk: Vec<u8>, compression: Compression) -> Pending {
-    let (done, place) = bounded(1);
-    let job = Job { chunk, compression, done };
-    let stays = STAYS.with_borrow(|stays| stays.as_ref().is_some_and(|stays| stays.load(Ordering::Relaxed)));
-    match if stays { None } else { queue() } {
-        Some(queue) => {
-            if let Err(rejected) = queue.send(job) {
-                rejected.into_inner().run();
-            }
-        }
-        None => job.run(),
-    }
-    Pending(place)
+/// Threads that compress.
+pub struct Pool {
+    threads: usize,
+    queue: Option<Sender<Job>>,
 }
 
-/// What this thread submits is compressed on it as long as `flag` is true.
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// With so many threads, which have the priority of the calling one; with fewer than two, who submits compresses himself.
+    pub fn new(threads: usize) -> Self {
+        if threads < 2 {
+            return Self { threads: 1, queue: None };
+        }
+        let (queue, jobs) = bounded::<Job>(threads);
+        let mut started = 0;
+        for _ in 0..threads {
+            let jobs = jobs.clone();
+            let work = move || jobs.iter().for_each(Job::run);
+            started += usize::from(std::thread::Builder::new().name("compress".into()).spawn(work).is_ok());
+        }
+        Self { threads: started.max(1), queue: (started > 0).then_some(queue) }
+    }
+
+    /// The one of this process, with a thread for each core.
+    pub fn shared() -> &'static Self {
+        static POOL: OnceLock<Pool> = OnceLock::new();
+        POOL.get_or_init(|| Self::new(count()))
+    }
+
+    /// Chunks that can be compressed at the same time.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Compresses on another thread; on this one if there is no other or it is to stay here.
+    pub fn submit(&self, chunk: Vec<u8>, compression: Compression) -> Pending {
+        let (done, place) = bounded(1);
+        let job = Job { chunk, compression, done };
+        match self.queue.as_ref().filter(|_| !stays_here()) {
+            Some(queue) => {
+                if let Err(rejected) = queue.send(job) {
+                    rejected.into_inner().run();
+                }
+            }
+            None => job.run(),
+        }
+        Pending(place)
+    }
+}
+
+/// What this thread submits to any pool is compressed on it as long as `flag` is true.
 pub fn stay_here_while(flag: Arc<AtomicBool>) {
     STAYS.set(Some(flag));
 }
 
-/// Starts the threads, with the priority of the calling one.
-pub fn start() {
-    queue();
+fn stays_here() -> bool {
+    STAYS.with_borrow(|stays| stays.as_ref().is_some_and(|stays| stays.load(Ordering::Relaxed)))
 }
 
 /// Cores that compress.
@@ -81,26 +119,6 @@ pub fn count() -> usize {
 
 /// More would wait for the disk and the network.
 const MOST: usize = 16;
-
-fn queue() -> Option<&'static Sender<Job>> {
-    static QUEUE: OnceLock<Option<Sender<Job>>> = OnceLock::new();
-    QUEUE
-        .get_or_init(|| {
-            let threads = count();
-            if threads < 2 {
-                return None;
-            }
-            let (queue, jobs) = bounded::<Job>(threads);
-            let mut started = 0;
-            for _ in 0..threads {
-                let jobs = jobs.clone();
-                let work = move || jobs.iter().for_each(Job::run);
-                started += usize::from(std::thread::Builder::new().name("compress".into()).spawn(work).is_ok());
-            }
-            (started > 0).then_some(queue)
-        })
-        .as_ref()
-}
 
 thread_local! {
     static STAYS: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::image::{DiffId, ImageWriter, LayerBlob};
 use crate::layers::fingerprint::Fingerprints;
 use crate::layers::source::LayerSource;
-use crate::layers::workers;
+use crate::layers::workers::{self, Pool};
 
 /// Gives way to compilers and package managers.
 const NICENESS: i32 = 10;
@@ -142,7 +142,7 @@ impl Ahead {
     /// The buildpacks are done: no further layer is begun, the one that is being made gets all cores.
     pub fn build_is_over(&mut self) {
         // Threads inherit the priority of the one that starts them.
-        workers::start();
+        Pool::shared();
         let state = self.shared.lock();
         self.shared.building.store(false, Ordering::Relaxed);
         drop(state);
