@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
+use tracing::debug;
 
 use super::REF_NAME;
 use super::read::blob_path;
@@ -89,8 +90,10 @@ impl LayoutWriter {
                 LayerContent::New(_) => blobs.push((digest.clone(), self.staging.path().join(digest.hex()))),
                 LayerContent::From { image, .. } => {
                     let path = blob_path(Path::new(&image.name), &digest);
-                    if path.exists() {
-                        blobs.push((digest, path));
+                    // pack keeps the run image's layers in files that the build user must not read: they are absent, too.
+                    match File::open(&path) {
+                        Ok(_) => blobs.push((digest, path)),
+                        Err(error) => debug!("Layer {digest} of {} stays out of the layout: {error}", image.name),
                     }
                 }
             }
