@@ -75,13 +75,15 @@ if env | grep -iE 'secret|CNB_REGISTRY_AUTH'; then echo "a secret reached the bu
 if cat /docker-config/config.json 2>/dev/null; then echo "the buildpack can read the docker config"; exit 1; fi
 "#;
 
+const RUN_IMAGE: [&str; 3] = ["ENV PATH=/usr/bin:/bin", "LABEL io.buildpacks.stack.id=test", "USER 1001:1000"];
+
 impl World {
     /// `None` where containers cannot run. `name` is unique per test.
     pub fn new(name: &str) -> Option<Self> {
         let binaries = binaries()?;
         let world = Self { name: format!("lifecycle-test-{name}"), dir: tempfile::tempdir().expect("temporary directory") };
         world.remove();
-        world.import("run", &[], &["ENV PATH=/usr/bin:/bin", "LABEL io.buildpacks.stack.id=test", "USER 1001:1000"]);
+        world.import("run", &[], &RUN_IMAGE);
         let root = world.import_tree("builder");
         let lifecycle = root.join("cnb/lifecycle");
         fs::create_dir_all(&lifecycle).expect("create directory");
@@ -127,6 +129,14 @@ impl World {
 
     pub fn run_image(&self) -> String {
         format!("{}-run", self.name)
+    }
+
+    /// A run image with another file, for rebases.
+    pub fn other_run_image(&self) -> String {
+        let root = self.import_tree("other-run");
+        fs::write(root.join("etc/other"), "").expect("write file");
+        self.import("other-run", &[&root], &RUN_IMAGE);
+        format!("{}-other-run", self.name)
     }
 
     pub fn builder_image(&self) -> String {

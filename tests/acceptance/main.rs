@@ -4,6 +4,7 @@
 //! archive of the lifecycle image. Without them, or without a Docker daemon, the tests say so and pass. `.ci/test` sets them.
 
 mod bases;
+mod daemon;
 mod docker;
 mod extend;
 mod kpack;

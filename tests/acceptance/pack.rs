@@ -3,7 +3,7 @@
 use crate::docker::{APIS, World, docker};
 use crate::registry::Registry;
 
-fn minor(api: &str) -> u32 {
+pub fn minor(api: &str) -> u32 {
     api[2..].parse().expect("a version")
 }
 
@@ -110,33 +110,5 @@ fn creator_exports_to_the_daemon_and_reuses_layers() {
     let first = docker(&["inspect", "--format={{.Id}}", &image]);
     creator().says("deps were restored").says("Reusing layer 'test/one:deps'").says("Reusing cache layer 'test/one:deps'");
     assert_eq!(first, docker(&["inspect", "--format={{.Id}}", &format!("{image}:second")]), "the same image again");
-    assert_eq!(docker(&["run", "--rm", "--network=host", &image]), "hello from a layer, as 1001\n");
-}
-
-/// An untrusted builder with the daemon: the socket is there for the phases that run as root.
-#[test]
-fn five_phases_with_the_daemon() {
-    let Some(world) = World::new("pack-daemon") else { return };
-    let image = format!("{}-app", world.name);
-    let run = world.run_image();
-    let as_root = || {
-        world
-            .container()
-            .user("root")
-            .with_daemon()
-            .mount("cache", "/cache")
-            .mount("launch-cache", "/launch-cache")
-            .env("CNB_PLATFORM_API", "0.15")
-    };
-    let as_user = || world.container().option("--security-opt=no-new-privileges").env("CNB_PLATFORM_API", "0.15");
-    let analyzer =
-        ["-log-level", "debug", "-daemon", "-run", "/cnb/run.toml", "-run-image", &run, "-launch-cache", "/launch-cache", &image];
-    as_root().phase("analyzer", &analyzer).success();
-    as_user().phase("detector", &["-app", "/workspace", "-log-level", "debug"]).success();
-    as_root().phase("restorer", &["-cache-dir", "/cache", "-daemon", "-log-level", "debug"]).success();
-    as_user().phase("builder", &["-app", "/workspace", "-log-level", "debug"]).success();
-    let exporter =
-        ["-daemon", "-launch-cache", "/launch-cache", "-log-level", "debug", "-app", "/workspace", "-cache-dir", "/cache"];
-    as_root().phase("exporter", &[&exporter[..], &["-run", "/cnb/run.toml", &image]].concat()).success();
     assert_eq!(docker(&["run", "--rm", "--network=host", &image]), "hello from a layer, as 1001\n");
 }
