@@ -36,8 +36,9 @@ impl Stores {
                 let message = "a layout needs its directory: set -layout-dir or CNB_LAYOUT_DIR";
                 return Err(Error::new(message).or_failure(Failure::InvalidArguments));
             }
-            let images = Arc::new(LayoutStore::new(flags.path("layout-dir"), Platform::host(), compression));
-            return Ok(Self { images, registry, in_registry: false });
+            let layouts = LayoutStore::new(flags.path("layout-dir"), Platform::host(), compression);
+            layouts.hold(images);
+            return Ok(Self { images: Arc::new(layouts), registry, in_registry: false });
         }
         if flags.boolean("daemon") {
             let drops = user::is_root() && session.user().uid != 0;

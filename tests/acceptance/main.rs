@@ -8,6 +8,7 @@ mod daemon;
 mod docker;
 mod extend;
 mod kpack;
+mod layout;
 mod lifecycle_image;
 mod pack;
 mod permissions;

@@ -1,6 +1,6 @@
 //! `creator` from source to image, in an OCI layout directory.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 
 use serde_json::json;
 
@@ -65,25 +65,6 @@ fn the_image_runs_the_default_process_from_the_app_directory() {
     assert!(env.contains(&json!("CNB_PLATFORM_API=0.15")), "{env:?}");
     assert_eq!(config["rootfs"]["diff_ids"].as_array().map(Vec::len), manifest["layers"].as_array().map(Vec::len));
     assert_eq!(config["created"], json!("1980-01-01T00:00:01Z"));
-}
-
-/// `pack` fetches run images as root, into files that only root can read.
-#[test]
-fn layers_of_the_run_image_that_cannot_be_read_are_left_out() {
-    if skipped_without_root() {
-        return;
-    }
-    let sandbox = sandbox();
-    let (_, base) = sandbox.layout_read("example.com/run");
-    let digest = |manifest: &serde_json::Value, n: usize| manifest["layers"][n]["digest"].as_str().map(|d| d.replace(':', "/"));
-    let blob = sandbox.path(format!("layout/example.com/run/latest/blobs/{}", digest(&base, 0).expect("a digest")));
-    std::os::unix::fs::chown(&blob, Some(0), Some(0)).expect("chown");
-    std::fs::set_permissions(&blob, std::fs::Permissions::from_mode(0o600)).expect("chmod");
-    sandbox.creator().args(["example.com/app"]).run().success();
-    let (_, manifest) = sandbox.layout_read("example.com/app");
-    assert_eq!(digest(&manifest, 0), digest(&base, 0), "the manifest names the layer of the run image");
-    let has = |n| sandbox.exists(&format!("layout/example.com/app/latest/blobs/{}", digest(&manifest, n).expect("a digest")));
-    assert_eq!((has(0), has(1)), (false, true));
 }
 
 /// The phases leave nothing of root behind in what the build user works in.

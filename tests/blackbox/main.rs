@@ -19,6 +19,7 @@ mod image_clauses;
 mod inputs;
 mod launch;
 mod launch_clauses;
+mod layout;
 mod load_order;
 mod protection;
 mod python;

@@ -3,6 +3,7 @@
 //! Each image has a layout of its own at `<layout>/<registry>/<repository>/<tag>`, whose `index.json` names one manifest. A
 //! layout may be sparse: blobs of layers may be absent.
 
+mod held;
 mod read;
 mod write;
 
@@ -18,6 +19,7 @@ use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::layers::compression::Compression;
 
+use held::Held;
 pub use read::{blob_path, open_dir};
 
 /// Where layouts keep the name that an image has there.
@@ -29,12 +31,23 @@ pub struct LayoutStore {
     dir: PathBuf,
     platform: Platform,
     compression: Compression,
+    held: Held,
 }
 
 impl LayoutStore {
     /// `platform` chooses from layouts that hold an image for several.
     pub fn new(dir: impl Into<PathBuf>, platform: Platform, compression: Compression) -> Self {
-        Self { dir: dir.into(), platform, compression }
+        Self { dir: dir.into(), platform, compression, held: Held::default() }
+    }
+
+    /// Opens layers of these images that a user without privileges may not read, so that he can. Names that mean nothing here
+    /// are passed over.
+    pub fn hold(&self, names: &[&str]) {
+        for image in names.iter().filter_map(|name| self.open(name).ok().flatten()) {
+            for layer in image.manifest.as_ref().and_then(|manifest| manifest.layers().ok()).unwrap_or_default() {
+                self.held.hold(blob_path(Path::new(&image.name), &layer.digest));
+            }
+        }
     }
 
     /// Directory of an image: a path below the layout directory stays as it is (also `<path>@<digest>`, as analyzed.toml
@@ -71,7 +84,7 @@ impl ImageStore for LayoutStore {
         let layers = image.manifest.as_ref().map(super::Manifest::layers).transpose()?.unwrap_or_default();
         let Some(layer) = layers.get(index) else { bail!("manifest of {} has no layer {index}", image.name) };
         let path = blob_path(Path::new(&image.name), &layer.digest);
-        let file = std::fs::File::open(&path).map_err(|e| Error::io("open", &path, &e)).context("read layer")?;
+        let file = self.held.open(&path).map_err(|e| Error::io("open", &path, &e)).context("read layer")?;
         Ok(blob::verified(blob::decompress(file)?, diff_id))
     }
 
@@ -79,13 +92,13 @@ impl ImageStore for LayoutStore {
         self.compression.check_fits(base)?;
         let paths = names.iter().map(|name| self.path(name)).collect::<Result<Vec<_>>>()?;
         let ref_name = names.first().and_then(|name| ImageReference::parse(name).ok()).map(|r| r.identifier().to_owned());
-        Ok(Box::new(write::LayoutWriter::new(paths, ref_name, self.compression)?))
+        Ok(Box::new(write::LayoutWriter::new(paths, ref_name, self.compression, self.held.clone())?))
     }
 }
 
 /// Writes an image whose layers exist elsewhere (`sparse`): an index, manifest and config byte for byte, no layer blobs.
 pub fn write_sparse(path: &Path, image: &Arc<Image>) -> Result<()> {
-    write::LayoutWriter::new(vec![path.to_owned()], None, Compression::default())?.publish_sparse(image)
+    write::LayoutWriter::new(vec![path.to_owned()], None, Compression::default(), Held::default())?.publish_sparse(image)
 }
 
 #[cfg(test)]

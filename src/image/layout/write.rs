@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
-use tracing::debug;
+use tracing::warn;
 
 use super::REF_NAME;
+use super::held::Held;
 use super::read::blob_path;
 use crate::bail;
 use crate::error::{Context, Error, Result};
@@ -31,6 +32,7 @@ pub(super) struct LayoutWriter {
     paths: Vec<PathBuf>,
     ref_name: Option<String>,
     compression: Compression,
+    held: Held,
     /// Holds the new blobs until the commit; removed on drop.
     staging: Arc<TemporaryDirectory>,
     /// Number of the next staged file.
@@ -38,10 +40,10 @@ pub(super) struct LayoutWriter {
 }
 
 impl LayoutWriter {
-    pub(super) fn new(paths: Vec<PathBuf>, ref_name: Option<String>, compression: Compression) -> Result<Self> {
+    pub(super) fn new(paths: Vec<PathBuf>, ref_name: Option<String>, compression: Compression, held: Held) -> Result<Self> {
         let Some(main) = paths.first() else { bail!("an image needs a name") };
         let staging = staging_dir(main).with_context(|| format!("stage image at {}", main.display()))?;
-        Ok(Self { paths, ref_name, compression, staging: Arc::new(staging), next: AtomicU64::new(0) })
+        Ok(Self { paths, ref_name, compression, held, staging: Arc::new(staging), next: AtomicU64::new(0) })
     }
 
     /// Makes manifest and config of an image visible as they are, without layers.
@@ -78,7 +80,8 @@ impl LayoutWriter {
         Ok(Saved { names, identifier, image_id: None, digest: None, manifest_size })
     }
 
-    /// Layer blobs and where they lie now. Base images may be sparse; what is absent there stays absent here.
+    /// Layer blobs and where they lie now. Base images may be sparse; what is absent there stays absent here, and so does what
+    /// may not be read, as with the reference.
     fn blobs(&self, draft: &ImageDraft) -> Result<Vec<(Digest, PathBuf)>> {
         let mut blobs: Vec<(Digest, PathBuf)> = Vec::new();
         for layer in &draft.layers {
@@ -90,10 +93,10 @@ impl LayoutWriter {
                 LayerContent::New(_) => blobs.push((digest.clone(), self.staging.path().join(digest.hex()))),
                 LayerContent::From { image, .. } => {
                     let path = blob_path(Path::new(&image.name), &digest);
-                    // pack keeps the run image's layers in files that the build user must not read: they are absent, too.
-                    match File::open(&path) {
+                    match self.held.open(&path) {
                         Ok(_) => blobs.push((digest, path)),
-                        Err(error) => debug!("Layer {digest} of {} stays out of the layout: {error}", image.name),
+                        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                        Err(e) => warn!("The image is saved without a layer of {}: {}", image.name, Error::io("open", &path, &e)),
                     }
                 }
             }
@@ -122,13 +125,39 @@ impl LayoutWriter {
         let dir = path.join("blobs/sha256");
         fs::create_dir_all(&dir).map_err(|e| Error::io("mkdir", &dir, &e))?;
         for (digest, source) in blobs {
-            place(source, &blob_path(path, digest), self.staging.path())?;
+            self.place(source, &blob_path(path, digest))?;
         }
         for (digest, bytes) in [(&encoded.config_digest, &encoded.config), (&encoded.manifest_digest, &encoded.manifest)] {
             replace(&blob_path(path, digest), bytes, 0o666)?;
         }
         replace(&path.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#, 0o777)?;
         replace(&path.join("index.json"), &index(draft, encoded), 0o777)
+    }
+
+    /// Puts a blob in its place by a hard link, else by a copy that appears whole.
+    fn place(&self, source: &Path, target: &Path) -> Result<()> {
+        let blob = self.held.open(source).map_err(|e| Error::io("open", source, &e))?;
+        let size = blob.size().map_err(|e| Error::io("stat", source, &e))?;
+        if target.metadata().is_ok_and(|there| there.is_file() && there.len() == size) {
+            return Ok(());
+        }
+        if !blob.is_held {
+            match fs::hard_link(source, target) {
+                Ok(()) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(_) if source.starts_with(self.staging.path()) && fs::rename(source, target).is_ok() => return Ok(()),
+                Err(_) => {}
+            }
+        }
+        let dir = target.parent().unwrap_or(target);
+        let mut copy = tempfile::Builder::new()
+            .prefix(".lifecycle-")
+            .permissions(fs::Permissions::from_mode(0o666))
+            .tempfile_in(dir)
+            .map_err(|e| Error::io("create file in", dir, &e))?;
+        blob.copy_to(copy.as_file_mut()).and_then(|_| copy.as_file().sync_data()).map_err(|e| Error::io("copy", source, &e))?;
+        copy.persist(target).map_err(|e| Error::io("rename", target, &e.error))?;
+        Ok(())
     }
 }
 
@@ -170,32 +199,6 @@ fn index(draft: &ImageDraft, encoded: &Encoded) -> Vec<u8> {
         descriptor["annotations"] = json!({REF_NAME: name});
     }
     json::to_bytes(&json!({"schemaVersion": 2, "mediaType": MediaFamily::Oci.index(), "manifests": [descriptor]}))
-}
-
-/// Puts a blob in its place by a hard link, else by a copy that appears whole.
-fn place(source: &Path, target: &Path, staging: &Path) -> Result<()> {
-    let size = source.metadata().map_err(|e| Error::io("stat", source, &e))?.len();
-    if target.metadata().is_ok_and(|there| there.is_file() && there.len() == size) {
-        return Ok(());
-    }
-    match fs::hard_link(source, target) {
-        Ok(()) => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(_) if source.starts_with(staging) && fs::rename(source, target).is_ok() => return Ok(()),
-        Err(_) => {}
-    }
-    let dir = target.parent().unwrap_or(target);
-    let mut copy = tempfile::Builder::new()
-        .prefix(".lifecycle-")
-        .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(dir)
-        .map_err(|e| Error::io("create file in", dir, &e))?;
-    let mut from = File::open(source).map_err(|e| Error::io("open", source, &e))?;
-    io::copy(&mut from, copy.as_file_mut())
-        .and_then(|_| copy.as_file().sync_data())
-        .map_err(|e| Error::io("copy", source, &e))?;
-    copy.persist(target).map_err(|e| Error::io("rename", target, &e.error))?;
-    Ok(())
 }
 
 /// Writes a file so that it is there whole or not at all, also after a crash.
