@@ -87,6 +87,24 @@ mod tests {
         }
     }
 
+    /// What the kernel said comes first, as tools know it.
+    #[test]
+    fn what_is_missing_is_named() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("script"), "#!/no/such/interpreter -x\n").expect("write");
+        fs::write(path("outer"), format!("#!{}\n", path("script").display())).expect("write");
+        fs::write(path("text"), "echo\n").expect("write");
+        let said = |name: &str, errno: i32| explain(&path(name), io::Error::from_raw_os_error(errno)).to_string();
+        let needs = format!(": {:?} needs \"/no/such/interpreter\", which the image does not have", path("script"));
+        for name in ["script", "outer"] {
+            assert_eq!(said(name, 2), format!("no such file or directory{needs}"));
+        }
+        assert_eq!(said("text", 2), "no such file or directory");
+        assert_eq!(said("script", 13), "permission denied");
+        assert!(said("text", EXEC_FORMAT).starts_with("exec format error: \"/"), "{}", said("text", EXEC_FORMAT));
+    }
+
     /// Every byte of the header that the search reads may be wrong.
     #[test]
     fn a_damaged_program_has_no_loader() {
