@@ -24,7 +24,7 @@ impl Dockerd {
         if skipped_without_root() {
             return None;
         }
-        if ["dockerd", "docker", "openssl"].iter().any(|program| Command::new(program).arg("version").output().is_err()) {
+        if ["dockerd", "docker", "openssl"].iter().any(|program| Command::new(program).arg("--version").output().is_err()) {
             eprintln!("SKIP: dockerd, docker or openssl is not installed: TLS is not tried with a real engine");
             return None;
         }

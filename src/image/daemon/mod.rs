@@ -1,7 +1,7 @@
 //! Images in a docker daemon, or in one that speaks its language (podman).
 //!
 //! A daemon knows no manifests, tells configs only in parts and gives layers back only with the whole image. What is sent to
-//! it is never compressed, and never what it has already: see [`write`].
+//! it is never compressed, and never what it has already: see [`write`] and [`load`]; docs/daemon.md tells it from outside.
 
 mod api;
 mod archive;
