@@ -41,12 +41,18 @@ pub fn blobs(engine: &Engine, draft: &ImageDraft, last: Option<LoadedImage>) -> 
             continue;
         }
         match saved_layers(engine, image) {
-            Ok(layers) => found.extend(has.into_iter().zip(layers)),
+            // In one form, wherever it is known from: the same image has the same manifest.
+            Ok(layers) => found.extend(has.into_iter().zip(layers.into_iter().map(plain))),
             Err(error) => debug!("The layers of image {} in the docker daemon are not known: {error}", image.name),
         }
     }
     found.retain(|diff_id, _| ids.contains(diff_id));
     found
+}
+
+/// Without annotations. Foreign layers have the URLs that they come from.
+fn plain(layer: Descriptor) -> Descriptor {
+    if layer.is_foreign() { layer } else { Descriptor::new(&layer.media_type, &layer.digest, layer.size) }
 }
 
 /// The layers of an image by its manifest, which is somewhere in `docker save`; what comes after it is not read.
