@@ -110,6 +110,11 @@ impl Containerd {
         self.blobs[&hex(&manifest["config"])].clone()
     }
 
+    /// Of the manifest.
+    pub fn size(&self, id: &str) -> usize {
+        self.blobs[id].len()
+    }
+
     /// `None`: blobs are missing.
     pub fn image(&self, id: &str) -> Option<Image> {
         self.images.get(id)?;

@@ -30,10 +30,13 @@ fn only_what_containerd_lacks_is_sent() {
     assert!((IMAGE..IMAGE + IMAGE / 50).contains(&sent), "{sent} bytes: the run image's layers are not to be sent");
     let id = fixture.check();
     first.says(&format!("*** Images ({}):", &id[..12]));
-    assert!(fixture.sandbox.read("layers/report.toml").contains(&format!("image-id = \"{id}\"")));
+    let report = fixture.sandbox.read("layers/report.toml");
+    assert!(report.contains(&format!("image-id = \"{id}\"")), "{report}");
+    assert!(report.contains(&format!("manifest-size = {}", fixture.engine.store().size(&id))), "{report}");
 
     fixture.forget_layers();
     fixture.create(&cache).says("Reusing layer 'a/one:big'");
+    assert_eq!(fixture.sandbox.read("layers/report.toml"), report);
     let traffic = fixture.engine.traffic();
     assert!(traffic < IMAGE / 100, "{traffic} bytes for nothing new");
     assert_eq!(fixture.check(), id);

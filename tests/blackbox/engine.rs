@@ -225,6 +225,9 @@ impl Engine {
                     "Created": config["created"], "Config": config["config"],
                     "RootFS": {"Type": "layers", "Layers": config["rootfs"]["diff_ids"]},
                 });
+                if self.kind == Kind::Containerd {
+                    inspect["Descriptor"] = json!({"digest": format!("sha256:{id}"), "size": self.store().size(&id)});
+                }
                 if self.kind == Kind::Containerd && query.contains("manifests=1") {
                     let available = self.store().image(&id).is_some();
                     inspect["Manifests"] = json!([{"ID": format!("sha256:{id}"), "Available": available, "Kind": "image"}]);

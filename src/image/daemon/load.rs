@@ -31,12 +31,25 @@ pub struct Load<'a> {
     pub name: &'a str,
 }
 
+/// An image in the daemon.
+pub struct Loaded {
+    pub id: String,
+    /// Of the manifest, where the daemon keeps one and tells of it.
+    pub manifest_size: Option<u64>,
+}
+
+impl Loaded {
+    fn of(inspect: &Value) -> Option<Self> {
+        Some(Self { id: inspect["Id"].as_str()?.to_owned(), manifest_size: inspect["Descriptor"]["size"].as_u64() })
+    }
+}
+
 impl Load<'_> {
-    /// Returns the image's ID, also if the daemon had it already.
-    pub fn run(&self, contents: &mut Contents<'_>) -> Result<String> {
-        if let Some(id) = id_of(self.engine.inspect(self.digest.as_str())?.as_ref()) {
-            debug!("The docker daemon has image {id} already");
-            return Ok(id);
+    /// The image in the daemon, also if it was there already.
+    pub fn run(&self, contents: &mut Contents<'_>) -> Result<Loaded> {
+        if let Some(loaded) = self.engine.inspect(self.digest.as_str())?.as_ref().and_then(Loaded::of) {
+            debug!("The docker daemon has image {} already", loaded.id);
+            return Ok(loaded);
         }
         let loaded =
             if self.engine.uses_containerd() { self.with_containerd(contents) } else { self.with_graph_driver(contents) };
@@ -44,7 +57,7 @@ impl Load<'_> {
     }
 
     /// A chain of layers that the engine has needs not be sent again. An image is known by its config.
-    fn with_graph_driver(&self, contents: &mut Contents<'_>) -> Result<String> {
+    fn with_graph_driver(&self, contents: &mut Contents<'_>) -> Result<Loaded> {
         let known = self.known_layers();
         if known > 0 {
             match self.load_docker(contents, known) {
@@ -55,10 +68,10 @@ impl Load<'_> {
         self.load_docker(contents, 0)
     }
 
-    fn load_docker(&self, contents: &mut Contents<'_>, known: usize) -> Result<String> {
+    fn load_docker(&self, contents: &mut Contents<'_>, known: usize) -> Result<Loaded> {
         send(self.engine, |out| write_docker(out, contents, self.draft, known, (self.config, self.digest), self.name))?;
-        match id_of(self.engine.inspect(self.digest.as_str())?.as_ref()) {
-            Some(id) => Ok(id),
+        match self.engine.inspect(self.digest.as_str())?.as_ref().and_then(Loaded::of) {
+            Some(loaded) => Ok(loaded),
             None => bail!("the docker daemon took in another image than {}", self.digest),
         }
     }
@@ -75,15 +88,15 @@ impl Load<'_> {
 
     /// containerd keeps blobs and knows an image by its manifest. A blob that it has needs not be sent again; an image that
     /// lacks one is taken in without a complaint, so an engine that cannot tell gets everything.
-    fn with_containerd(&self, contents: &mut Contents<'_>) -> Result<String> {
+    fn with_containerd(&self, contents: &mut Contents<'_>) -> Result<Loaded> {
         let last = contents.last_loaded();
         // The manifest may be anyone's, so an image can only be known by what it is.
         let same = self.engine.inspect_manifests(self.name)?;
         let same = same.filter(|inspect| !lacks_blobs(inspect) && is_same(self.engine, inspect, self.config));
-        if let Some(id) = id_of(same.as_ref()) {
-            debug!("The docker daemon has image {id} already");
-            last.filter(|last| last.id == id).iter().for_each(|last| contents.remember(last));
-            return Ok(id);
+        if let Some(same) = same.as_ref().and_then(Loaded::of) {
+            debug!("The docker daemon has image {} already", same.id);
+            last.filter(|last| last.id == same.id).iter().for_each(|last| contents.remember(last));
+            return Ok(same);
         }
         if self.engine.tells_missing_blobs() {
             let stored = stored::blobs(self.engine, self.draft, last);
@@ -98,7 +111,7 @@ impl Load<'_> {
     }
 
     /// The image gets its names when it is known to be good; until then it has none.
-    fn load_oci(&self, contents: &mut Contents<'_>, stored: &HashMap<DiffId, Descriptor>) -> Result<String> {
+    fn load_oci(&self, contents: &mut Contents<'_>, stored: &HashMap<DiffId, Descriptor>) -> Result<Loaded> {
         let mut written = None;
         let loaded = send(self.engine, |out| {
             written = Some(write_oci(out, contents, self.draft, stored, (self.config, self.digest))?);
@@ -109,10 +122,9 @@ impl Load<'_> {
             bail!("the docker daemon did not read the image");
         };
         match loaded.and_then(|()| self.check(&manifest)) {
-            Ok(()) => {
-                let id = manifest.to_string();
-                contents.remember(&LoadedImage { id: id.clone(), layers });
-                Ok(id)
+            Ok(loaded) => {
+                contents.remember(&LoadedImage { id: loaded.id.clone(), layers });
+                Ok(loaded)
             }
             Err(error) => {
                 self.remove_nameless(&manifest);
@@ -122,13 +134,14 @@ impl Load<'_> {
     }
 
     /// The manifest's digest says what the image is; whether its blobs are there, only the engine can say.
-    fn check(&self, manifest: &Digest) -> Result<()> {
+    fn check(&self, manifest: &Digest) -> Result<Loaded> {
         let whole = |inspect: &Value| match inspect["Manifests"] {
             Value::Null => is_same(self.engine, inspect, self.config),
             _ => !lacks_blobs(inspect),
         };
-        match self.engine.inspect_manifests(manifest.as_str())? {
-            Some(inspect) if inspect["Id"] == manifest.as_str() && whole(&inspect) => Ok(()),
+        let inspect = self.engine.inspect_manifests(manifest.as_str())?.filter(whole);
+        match inspect.as_ref().and_then(Loaded::of) {
+            Some(loaded) if loaded.id == manifest.as_str() => Ok(loaded),
             _ => bail!("the docker daemon took in another image than {manifest}, or not all of it"),
         }
     }
@@ -143,10 +156,6 @@ impl Load<'_> {
             debug!("Cannot remove image {manifest}: {error}");
         }
     }
-}
-
-fn id_of(inspect: Option<&Value>) -> Option<String> {
-    inspect?["Id"].as_str().map(str::to_owned)
 }
 
 /// What the engine says of the blobs that the image's manifests name; engines before API 1.48 say nothing.

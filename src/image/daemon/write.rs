@@ -66,11 +66,11 @@ impl ImageWriter for DaemonWriter {
         let (config, digest) = draft.encode_config();
         let Some(main) = names.first() else { bail!("an image needs a name") };
         let mut contents = Contents::new(&engine, draft, &taken, launch_cache);
-        let id = Load { engine: &engine, draft, config: &config, digest: &digest, name: main }.run(&mut contents)?;
-        tag(&engine, &id, &names)?;
+        let loaded = Load { engine: &engine, draft, config: &config, digest: &digest, name: main }.run(&mut contents)?;
+        tag(&engine, &loaded.id, &names)?;
         contents.fill_launch_cache();
-        let manifest_size = manifest_size(draft, &config, &digest, &taken);
-        let id = id.strip_prefix("sha256:").unwrap_or(&id).to_owned();
+        let manifest_size = loaded.manifest_size.unwrap_or_else(|| manifest_size(draft, &config, &digest, &taken));
+        let id = loaded.id.strip_prefix("sha256:").unwrap_or(&loaded.id).to_owned();
         Ok(Saved { names, identifier: id.clone(), image_id: Some(id), digest: None, manifest_size })
     }
 }
