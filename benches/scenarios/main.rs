@@ -97,24 +97,36 @@ impl Bench {
         self.rebase(round, contender);
     }
 
-    /// What a shell script would use.
+    /// What a shell script would use, as far as it is installed.
     fn tools(&mut self) {
-        let dir = self.work.layers().display().to_string();
-        for (name, pipe) in [
-            ("tar | sha256sum", "sha256sum"),
-            ("tar | gzip -1", "gzip -1 | wc -c"),
-            ("tar | pigz -1", "pigz -1 | wc -c"),
-            ("tar | igzip -1", "igzip -1 | wc -c"),
-            ("tar | zstd -1", "zstd -1 | wc -c"),
+        let (dir, out) = (text(&self.work.layers()), text(&self.root.join("tool")));
+        let push = format!("skopeo copy --dest-tls-verify=false oci:{out}:x docker://{}/skopeo", self.registry.address);
+        for (name, program, script) in [
+            ("tar | sha256sum", "sha256sum", format!("tar -cf - -C {dir} . | sha256sum")),
+            ("tar | gzip -1", "gzip", format!("tar -cf - -C {dir} . | gzip -1")),
+            ("tar | pigz -1", "pigz", format!("tar -cf - -C {dir} . | pigz -1")),
+            ("tar | igzip -1", "igzip", format!("tar -cf - -C {dir} . | igzip -1")),
+            ("tar | zstd -1", "zstd", format!("tar -cf - -C {dir} . | zstd -1")),
+            (
+                "umoci insert (to a layout)",
+                "umoci",
+                format!("umoci init --layout {out} && umoci new --image {out}:x && umoci insert --image {out}:x {dir} /layers"),
+            ),
+            ("skopeo copy (it to a registry)", "skopeo", push),
+            (
+                "buildah (to a layout)",
+                "buildah",
+                format!("c=$(buildah from scratch) && buildah copy $c {dir} /layers && buildah commit --rm $c oci:{out}:b"),
+            ),
         ] {
-            let program = pipe.split(' ').next().unwrap_or_default();
             let installed = Command::new("sh").args(["-c", &format!("command -v {program} > /dev/null")]).status();
             if installed.is_ok_and(|s| s.success()) {
-                let args = ["-c".to_owned(), format!("tar -cf - -C '{dir}' . | {pipe} > /dev/null")];
+                let args = ["-c".to_owned(), format!("({script}) > /dev/null")];
                 let cost = run(Path::new("/bin/sh"), &args, &[], &self.registry);
                 self.note(name, "tool", cost);
             }
         }
+        let _ = std::fs::remove_dir_all(&out);
     }
 
     fn report(&self, contenders: &[Contender]) {
