@@ -43,6 +43,7 @@ pub fn binaries() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let dir = std::env::temp_dir().join(format!("lifecycle-test-bin.{}", std::process::id()));
+        remove_left_behind(&std::env::temp_dir());
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).expect("create directory for binaries");
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod");
@@ -55,6 +56,17 @@ pub fn binaries() -> &'static Path {
         }
         dir
     })
+}
+
+/// Nothing runs at the end of a test program, so the next one removes the binaries of those that have ended.
+fn remove_left_behind(temp: &Path) {
+    for entry in fs::read_dir(temp).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix("lifecycle-test-bin.")?.parse::<u32>().ok());
+        if process.is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// A scratch root; removed on drop. `app`, `layers`, `cache`, `layout` and `home` belong to the build user.
