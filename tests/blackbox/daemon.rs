@@ -125,6 +125,21 @@ fn connections_are_opened_again_after_privileges_were_dropped() {
     assert!(fixture.engine.connections.load(Ordering::SeqCst) > 5);
 }
 
+/// One build at a time writes to a launch cache; while buildpacks run, nobody does.
+#[test]
+fn the_launch_cache_is_free_while_buildpacks_build() {
+    if skipped_without_root() {
+        return;
+    }
+    let fixture = fixture(Kind::GraphDriver);
+    let cache = fixture.sandbox.path("launch-cache");
+    let cache = cache.to_str().expect("UTF-8");
+    fixture.sandbox.buildpack("a/one", "exit 0", &format!("{BUILD}\nflock -n '{cache}' echo it is free || exit 9"));
+    fixture.create(&["-launch-cache", cache]).says("it is free");
+    fixture.check();
+    assert!(fixture.sandbox.exists("launch-cache/committed"));
+}
+
 /// While the buildpacks build, as long as that takes, the daemon closes its socket and opens another of the same name.
 #[test]
 fn a_daemon_may_restart_during_the_build() {

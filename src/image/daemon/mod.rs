@@ -23,7 +23,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::json;
-use tracing::warn;
 
 use super::config::ImageConfig;
 use super::platform::Platform;
@@ -98,10 +97,7 @@ impl ImageStore for DaemonStore {
     }
 
     fn writer(&self, names: &[String], _base: Option<&Image>) -> Result<Box<dyn ImageWriter>> {
-        let cache = self.launch_cache()?.and_then(|cache| {
-            let writer = cache.writer().map(|writer| (cache.clone(), writer));
-            writer.inspect_err(|error| warn!("The launch cache is not used: {error}")).ok()
-        });
+        let cache = self.launch_cache()?.cloned();
         Ok(Box::new(write::DaemonWriter::new(Arc::clone(&self.engine), names.to_vec(), cache)))
     }
 }

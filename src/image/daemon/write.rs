@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tracing::warn;
 
 use super::api::Engine;
 use super::contents::Contents;
 use super::load::Load;
 use crate::bail;
 use crate::cache::LaunchCache;
-use crate::cache::launch::LaunchCacheWriter;
 use crate::error::{Error, Result};
 use crate::image::draft::ImageDraft;
 use crate::image::reference::{DiffId, Digest, ImageReference};
@@ -28,7 +28,7 @@ use crate::layers::source::LayerSource;
 pub struct DaemonWriter {
     engine: Arc<Engine>,
     names: Vec<String>,
-    launch_cache: Option<(LaunchCache, LaunchCacheWriter)>,
+    launch_cache: Option<LaunchCache>,
     taken: Mutex<HashMap<DiffId, Taken>>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Taken {
 }
 
 impl DaemonWriter {
-    pub fn new(engine: Arc<Engine>, names: Vec<String>, launch_cache: Option<(LaunchCache, LaunchCacheWriter)>) -> Self {
+    pub fn new(engine: Arc<Engine>, names: Vec<String>, launch_cache: Option<LaunchCache>) -> Self {
         Self { engine, names, launch_cache, taken: Mutex::default() }
     }
 }
@@ -65,6 +65,11 @@ impl ImageWriter for DaemonWriter {
         let taken = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (config, digest) = draft.encode_config();
         let Some(main) = names.first() else { bail!("an image needs a name") };
+        // Not before: one build at a time writes to a launch cache, and buildpacks may take long.
+        let launch_cache = launch_cache.and_then(|cache| {
+            let writer = cache.writer().inspect_err(|error| warn!("The launch cache is not used: {error}")).ok()?;
+            Some((cache, writer))
+        });
         let mut contents = Contents::new(&engine, draft, &taken, launch_cache);
         let loaded = Load { engine: &engine, draft, config: &config, digest: &digest, name: main }.run(&mut contents)?;
         tag(&engine, &loaded.id, &names)?;
