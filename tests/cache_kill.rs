@@ -84,11 +84,12 @@ fn child_restores() {
 fn start(test: &str, root: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env(DIR, root);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn succeed(mut child: Child) {
-    assert!(child.wait().unwrap().success());
+fn succeed(child: Child) {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
 }
 
 /// Every layer that the metadata name is there and whole.

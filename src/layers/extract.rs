@@ -7,7 +7,7 @@ mod merge;
 mod stage;
 
 use std::cell::Cell;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -65,7 +65,9 @@ pub fn extract_noting(tar: &mut dyn Read, below: &Path) -> Result<Extracted, Fau
     let name = absolute(below);
     let mut stage = Stage::new(&name);
     let in_content = Cell::new(false);
-    let mut archive = Archive::new(Source { reader: tar, fault: None, skeleton: Skeleton::new(), in_content: &in_content });
+    // Headers are small and many.
+    let reader = BufReader::with_capacity(BUFFER, tar);
+    let mut archive = Archive::new(Source { reader, fault: None, skeleton: Skeleton::new(), in_content: &in_content });
     let staged = stage_entries(&mut archive, &mut stage, &in_content);
     let mut source = archive.into_inner();
     // What is behind the tar's end counts for its hash. Wrong content explains a bad tar, so it goes first.
@@ -79,6 +81,8 @@ pub fn extract_noting(tar: &mut dyn Read, below: &Path) -> Result<Extracted, Fau
     stage.commit().map_err(Fault::Disk)?;
     Ok(Extracted { bytes, skeleton: source.skeleton.finish() })
 }
+
+const BUFFER: usize = 128 << 10;
 
 /// Keeps what its reader complained about, which the tar reader may put into other words.
 struct Source<'a, R> {
@@ -116,7 +120,7 @@ fn stage_entries(archive: &mut Archive<impl Read>, stage: &mut Stage, in_content
         };
         Fault::Archive(Error::new(format!("error extracting from archive: {text}")))
     };
-    let mut buffer = vec![0; 128 << 10];
+    let mut buffer = vec![0; BUFFER];
     let mut bytes = 0;
     for entry in archive.entries().map_err(|e| broken(&e))? {
         let mut entry = entry.map_err(|e| broken(&e))?;
@@ -176,8 +180,8 @@ fn copy_file(
     mode: u32,
     buffer: &mut [u8],
 ) -> io::Result<Result<()>> {
-    let file = match stage.create(path) {
-        Ok(file) => file,
+    let (file, late) = match stage.create(path, mode) {
+        Ok(created) => created,
         Err(e) => return Ok(Err(e)),
     };
     let mut left = entry.size();
@@ -197,7 +201,10 @@ fn copy_file(
         }
     }
     // Last, for writing drops the set-user-ID bit.
-    Ok(rustix::fs::fchmod(&file, mode.into()).map_err(|e| io::Error::from(e).into()))
+    Ok(match late {
+        true => rustix::fs::fchmod(&file, mode.into()).map_err(|e| io::Error::from(e).into()),
+        false => Ok(()),
+    })
 }
 
 /// The parts of an entry's name, `.` and slashes dropped; `None` if one is `..`.

@@ -48,7 +48,10 @@ impl VolumeWriter {
         let lock = Lock::take(&cache.dir)?;
         commit::recover(&cache.dir)?;
         let dir = cache.dir.join(STAGING);
-        std::fs::create_dir(&dir)
+        // Whoever opens the cache makes an empty one, if he comes just now.
+        let created = std::fs::create_dir(&dir);
+        created
+            .or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() { Ok(()) } else { Err(e) })
             .map_err(|e| Error::io("mkdir", &dir, &e))
             .with_context(|| format!("initializing staging directory '{}'", dir.display()))?;
         let verified = VerifiedTars::read(&cache.committed());

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -17,6 +18,16 @@ const ROOT: &[u8] = b"layer";
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const NEW_FILE: OFlags = OFlags::CREATE.union(OFlags::EXCL).union(OFlags::WRONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Bits that new files do not get from the system, all where it does not tell. Asking is a system call saved for most files.
+fn umask() -> u32 {
+    static UMASK: OnceLock<u32> = OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        umask.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
+    })
+}
 
 /// A layer in the making. Dropped without [`Stage::commit`], nothing stays on disk.
 pub(super) struct Stage {
@@ -144,9 +155,12 @@ impl Stage {
         Ok(())
     }
 
-    /// A new file; only its owner can use it until it gets its mode.
-    pub fn create(&mut self, path: &[&[u8]]) -> Result<OwnedFd> {
-        self.make("open", path, |at, name| rustix::fs::openat(at, name, NEW_FILE, 0o600.into()))
+    /// A new file, and whether it has yet to get its mode. Nobody else can see it before it is moved to its place.
+    pub fn create(&mut self, path: &[&[u8]], mode: u32) -> Result<(OwnedFd, bool)> {
+        let late = mode & (umask() | !0o777) != 0;
+        let first = if late { 0o600 } else { mode };
+        let file = self.make("open", path, |at, name| rustix::fs::openat(at, name, NEW_FILE, first.into()))?;
+        Ok((file, late))
     }
 
     pub fn symlink(&mut self, path: &[&[u8]], target: &[u8]) -> Result<()> {
