@@ -18,6 +18,9 @@ impl Bench {
 
         let cost = self.export(contender, &plain, &[]);
         self.note("first export", who, cost);
+        let zstd = [("CNB_COMPRESSION", "zstd")];
+        let cost = self.export_with(contender, &image("z"), &[], &[], &self.registry.run_image, &zstd);
+        self.note("first export, zstd", who, cost);
         let cost = self.export(contender, &plain, &[]);
         self.note("no change, no cache", who, cost);
         let cost = self.export(contender, &with_volume, &volume);

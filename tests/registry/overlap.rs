@@ -138,6 +138,19 @@ fn a_build_that_fails_pushes_no_image() {
     assert_eq!(registry.manifest("app", "latest"), None);
 }
 
+/// In a layout, what was made ahead waits in a directory of its own, which goes with the build.
+#[test]
+fn a_build_that_fails_leaves_nothing_in_the_layout_directory() {
+    let Some((_, sandbox)) = world("sleep 1; exit 3") else { return };
+    sandbox.run_image();
+    sandbox.creator().args(["example.com/app"]).run().code(51);
+    let left =
+        std::fs::read_dir(sandbox.path("layout")).unwrap().chain(std::fs::read_dir(sandbox.path("layout/example.com")).unwrap());
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["example.com", "run"]);
+}
+
 /// A restored layer was hashed on its way out of the cache.
 #[test]
 fn what_comes_from_a_cache_image_is_not_read_again() {
