@@ -14,12 +14,13 @@ impl Bench {
         let volume = ["-cache-dir", cache.as_str()];
         let image = |name: &str| format!("{}/{name}-{who}-{round}", self.registry.address);
         let (plain, with_volume, with_image, cache_image) = (image("a"), image("b"), image("c"), image("cache"));
+        let small = image("z");
         let by_image = ["-cache-image", cache_image.as_str()];
 
         let cost = self.export(contender, &plain, &[]);
         self.note("first export", who, cost);
         let zstd = [("CNB_COMPRESSION", "zstd")];
-        let cost = self.export_with(contender, &image("z"), &[], &[], &self.registry.run_image, &zstd);
+        let cost = self.export_with(contender, &small, &[], &[], &self.registry.run_image, &zstd);
         self.note("first export, zstd", who, cost);
         let cost = self.export(contender, &plain, &[]);
         self.note("no change, no cache", who, cost);
