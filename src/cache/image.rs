@@ -24,7 +24,7 @@ pub struct ImageCache {
     original: Option<Arc<Image>>,
     /// Delete the old manifest when a new one has taken its tag (Platform API below 0.13).
     deletes: bool,
-    /// Of what this process has restored.
+    /// Of what was restored and exported.
     fingerprints: Option<Arc<Fingerprints>>,
 }
 
@@ -55,9 +55,9 @@ impl ImageCache {
         Self { store, name: name.to_owned(), original, deletes, fingerprints: None }
     }
 
-    /// For a process that restores layers and exports them: what buildpacks have not touched in between is not read again.
-    pub fn remembering(self) -> Self {
-        Self { fingerprints: Some(Arc::default()), ..self }
+    /// Uses what is known of layers on disk: by a process that restores layers and exports them, or by an earlier one.
+    pub fn with_fingerprints(self, fingerprints: Fingerprints) -> Self {
+        Self { fingerprints: Some(Arc::new(fingerprints)), ..self }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::cache::{Cache, ImageCache, VolumeCache};
 use crate::error::{Context, Result};
 use crate::image::ImageReference;
+use crate::layers::fingerprint::Fingerprints;
 
 use super::applet::Command;
 use super::fail::Fail;
@@ -23,7 +24,10 @@ impl Session<'_> {
             let store = stores.registry();
             let deletes = !self.api.keeps_replaced_cache_image();
             let cache = ImageCache::open(store, image, deletes);
-            return Ok(Some(Box::new(if self.command == Command::Create { cache.remembering() } else { cache })));
+            return Ok(Some(Box::new(match self.fingerprints() {
+                Some(fingerprints) => cache.with_fingerprints(fingerprints),
+                None => cache,
+            })));
         }
         if self.flags.text("cache-dir").is_empty() {
             return Ok(None);
@@ -31,5 +35,14 @@ impl Session<'_> {
         let volume = VolumeCache::open(&self.flags.path("cache-dir")).failed_to("create volume cache")?;
         volume.tidy();
         Ok(Some(Box::new(volume)))
+    }
+
+    /// What is known of layers without reading them, where the cache is an image: a cache directory beside it keeps that from
+    /// one process to the next; the creator restores and exports by itself.
+    fn fingerprints(&self) -> Option<Fingerprints> {
+        match self.flags.optional_path("cache-dir").filter(|dir| dir.is_dir()) {
+            Some(dir) => Some(Fingerprints::load(&dir)),
+            None => (self.command == Command::Create).then(Fingerprints::default),
+        }
     }
 }

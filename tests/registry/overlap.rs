@@ -176,3 +176,19 @@ fn what_comes_from_a_cache_image_is_not_read_again() {
         .says(&format!("Layer {} is unchanged on disk", big_layer(&sandbox)));
     assert_eq!(store(&[]).open(&registry.name("app")).unwrap().unwrap().digest, first);
 }
+
+/// With a cache image, a cache directory keeps only what layers look like.
+#[test]
+fn a_cache_directory_beside_a_cache_image_spares_reading() {
+    let Some((registry, sandbox)) = world("exit 0") else { return };
+    let (image, dir) = (registry.name("cache"), sandbox.path("cache"));
+    let creator = creator(&sandbox, &registry).args(["-cache-image", &image, "-cache-dir"]).args([&dir]);
+    creator.args([registry.name("app")]).run().success();
+    let launcher = sandbox.path("cnb/launcher");
+    let exporter = sandbox.phase("exporter").args(["-log-level", "debug", "-cache-image", &image, "-cache-dir"]).args([&dir]);
+    let exporter = exporter.args(["-launcher"]).args([launcher]).args([registry.name("app")]);
+    let unchanged = format!("Layer {} is unchanged on disk", big_layer(&sandbox));
+    exporter.run().success().says(&unchanged).says("Reusing cache layer 'a/first:big'");
+    let names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [".fingerprints"]);
+}
