@@ -8,10 +8,10 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::volume::blobs::{from_words, to_words};
 use super::volume::{VolumeCache, VolumeStage, VolumeWriter};
 use super::{Cache, StagedLayer};
 use crate::error::Result;
-use crate::image::reference::Digest;
 use crate::image::{DiffId, LayerBlob};
 
 const LOADED: &str = ".loaded";
@@ -27,7 +27,7 @@ pub struct LoadedImage {
 impl LoadedImage {
     /// A line with the ID, then `<diffID> <digest> <size> <media type>` of each layer.
     fn to_text(&self) -> String {
-        let line = |l: &LayerBlob| format!("{} {} {} {}\n", l.diff_id, l.digest, l.size, l.media_type);
+        let line = |layer: &LayerBlob| format!("{}\n", to_words(layer));
         format!("{}\n{}", self.id, self.layers.iter().map(line).collect::<String>())
     }
 
@@ -36,9 +36,8 @@ impl LoadedImage {
         // A file that was cut may end within a media type.
         let (id, lines) = text.strip_suffix('\n')?.split_once('\n')?;
         let layer = |line: &str| {
-            let [diff_id, digest, size, media_type] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
-            let (diff_id, digest) = (DiffId::parse(diff_id)?, Digest::parse(digest)?);
-            Some(LayerBlob { diff_id, digest, size: size.parse().ok()?, media_type: media_type.to_owned() })
+            let mut words = line.split(' ');
+            from_words(&mut words).filter(|_| words.next().is_none())
         };
         Some(Self { id: id.to_owned(), layers: lines.lines().map(layer).collect::<Option<_>>()? })
     }
@@ -59,6 +58,11 @@ impl LaunchCache {
     /// Whether it has a file for this layer; only reading it tells whether it is whole.
     pub fn has(&self, diff_id: &DiffId) -> bool {
         self.0.has_layer(diff_id)
+    }
+
+    /// Of the layer's tar, bytes.
+    pub fn size(&self, diff_id: &DiffId) -> Option<u64> {
+        self.0.layer_size(diff_id)
     }
 
     /// The layer's plain tar; a wrong byte ends in an error of the reader.
@@ -109,6 +113,7 @@ impl LaunchCacheWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Digest;
 
     #[test]
     fn the_loaded_image_comes_back() {

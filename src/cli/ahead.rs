@@ -14,14 +14,14 @@ use crate::phase::export::{Ahead, FinishedLayer};
 
 /// Layers of the previous image and of the cache, and where those of this build are.
 pub struct Watch<'a> {
+    pub ahead: &'a Ahead,
     pub layers_dir: PathBuf,
     pub owner: LayerOwner,
     pub previous: &'a LayersMetadata,
     pub cached: CacheMetadata,
 }
 
-/// Begins the image, if the run image is known. Layers that buildpacks left are those of the image unless changes of others
-/// are discarded.
+/// Begins the image, if the run image is known.
 pub fn start(
     store: &dyn ImageStore,
     names: &[String],
@@ -34,11 +34,11 @@ pub fn start(
 }
 
 impl Watch<'_> {
-    /// The layers of a buildpack that was just run.
-    pub fn finished(&self, buildpack: &GroupElement) -> Vec<FinishedLayer> {
-        let Ok(dir) = BuildpackDir::read(&self.layers_dir, buildpack) else { return Vec::new() };
+    /// Passes on the layers of a buildpack that was just run. What cannot be read, the exporter tells.
+    pub fn finished(&self, buildpack: &GroupElement) {
+        let Ok(dir) = BuildpackDir::read(&self.layers_dir, buildpack) else { return };
         let known = [self.previous.buildpack(&buildpack.id), self.cached.buildpack(&buildpack.id)];
-        dir.layers.iter().filter_map(|layer| self.layer(layer, &known)).collect()
+        dir.layers.iter().filter_map(|layer| self.layer(layer, &known)).for_each(|layer| self.ahead.add(layer));
     }
 
     fn layer(&self, layer: &LayerDir, known: &[Option<&BuildpackLayersMetadata>]) -> Option<FinishedLayer> {

@@ -7,7 +7,6 @@ use crate::data::group::GroupElement;
 use crate::error::{Error, Failure, Result};
 use crate::log;
 use crate::phase::build::Finished;
-use crate::phase::export::Ahead;
 use crate::process::user;
 
 use super::ahead::{self, Watch};
@@ -49,20 +48,16 @@ pub fn run(session: &Session<'_>) -> Result<()> {
     // Kept copies of layers take the place of directories there.
     let discards = flags.text("layer-protection") == "discard";
     let run_image = opened.run.as_ref().filter(|_| !discards);
-    let mut ahead = ahead::start(stores.images.as_ref(), &request.images.app_names(), run_image, cache.as_deref());
-    let watch = Watch {
+    let ahead = ahead::start(stores.images.as_ref(), &request.images.app_names(), run_image, cache.as_deref());
+    let watch = ahead.as_ref().map(|ahead| Watch {
+        ahead,
         layers_dir: flags.path("layers"),
         owner: build::layer_owner(session),
         previous: &analyzed.metadata,
         cached: cache.as_deref().filter(|cache| cache.exists()).and_then(|cache| cache.metadata().ok()).unwrap_or_default(),
-    };
-    let finished = |buildpack: &GroupElement| {
-        if let Some(ahead) = &ahead {
-            watch.finished(buildpack).into_iter().for_each(|layer| ahead.add(layer));
-        }
-    };
+    });
+    let finished = |buildpack: &GroupElement| watch.iter().for_each(|watch| watch.finished(buildpack));
     let metadata = build::build(session, &detected.group, &detected.plan, &analyzed, Some(Finished(&finished)))?;
-    ahead.iter_mut().for_each(Ahead::build_is_over);
 
     log::phase("EXPORTING");
     let given = Given {

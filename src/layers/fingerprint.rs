@@ -82,11 +82,12 @@ impl Fingerprints {
         Ok(diff_id)
     }
 
-    /// Whether the layer is so large that a later [`Self::lookup`] is worth it, and its last change is far enough behind. Waits
-    /// a moment for layers that were finished just now.
-    pub fn can_be_taken(&self, source: &LayerSource) -> bool {
+    /// What is known of a layer that was finished a moment ago. `None`: it is so small, or still so much in motion, that a later
+    /// [`Self::lookup`] is not worth it.
+    pub fn look_ahead(&self, source: &LayerSource) -> Option<Known> {
         std::thread::sleep(TICK);
-        look(source).is_ok_and(|(print, _)| is_worth_it(&print) && print.unsettled().is_zero())
+        let (print, _) = look(source).ok().filter(|(print, _)| is_worth_it(print) && print.unsettled().is_zero())?;
+        Some(Known(lock(&self.known).get(&key(source, &print)).cloned()))
     }
 
     /// Reads a layer that was finished a moment ago and notes its diffID for a later [`Self::lookup`], which is the proof that
@@ -166,6 +167,10 @@ impl Fingerprints {
         }
     }
 }
+
+/// The diffID of a layer, if it was hashed before and is as it was then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known(pub Option<DiffId>);
 
 /// A layer that is about to be read, see [`Fingerprints::trace`].
 #[derive(Debug)]

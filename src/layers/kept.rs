@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::dir::escape_id;
 use super::remove::remove_tree;
 use super::source::LayerSource;
+use super::tar::tee::copy_layer;
 use crate::bail;
 use crate::error::{Error, Result};
 use crate::image::DiffId;
@@ -124,25 +124,8 @@ fn tar_of(dir: &Path, name: &str) -> PathBuf {
 }
 
 fn write_tar(source: &LayerSource, path: &Path) -> Result<DiffId> {
-    struct Hashing {
-        file: File,
-        hash: Sha256,
-    }
-    impl Write for Hashing {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let n = self.file.write(bytes)?;
-            self.hash.update(&bytes[..n]);
-            Ok(n)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            self.file.flush()
-        }
-    }
-    let file = File::create(path).map_err(|e| Error::io("open", path, &e))?;
-    let mut out = Hashing { file, hash: Sha256::new() };
-    source.write_tar(&mut out)?;
-    Ok(DiffId::from_sha256(&out.hash.finalize().into()))
+    let mut file = File::create(path).map_err(|e| Error::io("open", path, &e))?;
+    copy_layer(source, &mut file)
 }
 
 #[cfg(test)]

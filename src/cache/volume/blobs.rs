@@ -13,6 +13,21 @@ const NAME: &str = ".blobs";
 /// Smaller layers are made as fast as looked for.
 const WORTH_IT: u64 = 1 << 20;
 
+/// `<diffID> <digest> <size> <media type>`
+pub(in crate::cache) fn to_words(blob: &LayerBlob) -> String {
+    format!("{} {} {} {}", blob.diff_id, blob.digest, blob.size, blob.media_type)
+}
+
+/// The opposite; `None` if a word is missing or cannot be understood.
+pub(in crate::cache) fn from_words<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<LayerBlob> {
+    Some(LayerBlob {
+        diff_id: DiffId::parse(words.next()?)?,
+        digest: Digest::parse(words.next()?)?,
+        size: words.next()?.parse().ok()?,
+        media_type: words.next()?.to_owned(),
+    })
+}
+
 /// Blobs by diffID.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownBlobs(HashMap<DiffId, KnownBlob>);
@@ -22,13 +37,9 @@ impl KnownBlobs {
         let text = std::fs::read_to_string(committed.join(NAME)).unwrap_or_default();
         let parse = |line: &str| {
             let mut words = line.split(' ');
-            let diff_id = DiffId::parse(words.next()?)?;
-            let digest = Digest::parse(words.next()?)?;
-            let size = words.next()?.parse().ok()?;
-            let media_type = words.next()?.to_owned();
+            let blob = from_words(&mut words)?;
             let image = words.next()?.to_owned();
-            let blob = LayerBlob { diff_id: diff_id.clone(), digest, size, media_type };
-            words.next().is_none().then_some((diff_id, KnownBlob { blob, image }))
+            words.next().is_none().then(|| (blob.diff_id.clone(), KnownBlob { blob, image }))
         };
         Self(text.lines().filter_map(parse).collect())
     }
@@ -51,7 +62,7 @@ impl KnownBlobs {
         }
         let line = |known: &KnownBlob| {
             let KnownBlob { blob, image } = known;
-            format!("{} {} {} {} {image}\n", blob.diff_id, blob.digest, blob.size, blob.media_type)
+            format!("{} {image}\n", to_words(blob))
         };
         let mut lines: Vec<String> = self.0.values().map(line).collect();
         lines.sort();

@@ -14,7 +14,7 @@
 //! `staging` takes the place of `committed` in one step. A process that is killed leaves the old or the new cache. Of two
 //! builds that want to write at the same time one waits a little and then goes without.
 
-mod blobs;
+pub(super) mod blobs;
 mod commit;
 mod lock;
 mod tidy;
@@ -94,6 +94,11 @@ impl VolumeCache {
     /// Whether the cache has a file for this layer.
     pub fn has_layer(&self, diff_id: &DiffId) -> bool {
         self.layer_path(diff_id).is_file()
+    }
+
+    /// Size of its file, bytes.
+    pub fn layer_size(&self, diff_id: &DiffId) -> Option<u64> {
+        Some(std::fs::metadata(self.layer_path(diff_id)).ok()?.len())
     }
 
     /// A file of our own beside the layers.

@@ -2,7 +2,7 @@
 //! the daemon. What passes is kept for the next launch cache.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use tracing::warn;
@@ -98,15 +98,14 @@ impl<'a> Contents<'a> {
             write_padding(out, taken.size)?;
             return Ok(Some(taken.size));
         }
-        let Some(mut layer) = self.launch_cache.as_ref().and_then(|(cache, _)| whole_layer(cache, diff_id)) else {
-            return Ok(None);
-        };
-        // Its size is that of the file, which the cache does not tell.
-        let mut file = tempfile::tempfile().context("create temporary file")?;
-        let size = io::copy(&mut layer, &mut file)?;
-        file.rewind()?;
+        let cached = |cache: &LaunchCache| Some((whole_layer(cache, diff_id)?, cache.size(diff_id)?));
+        let Some((mut layer, size)) = self.launch_cache.as_ref().and_then(|(cache, _)| cached(cache)) else { return Ok(None) };
         write_header(out, name, size)?;
-        io::copy(&mut file, out)?;
+        let mut counted = Exactly { left: size, out };
+        io::copy(&mut layer, &mut counted).with_context(|| format!("read layer {diff_id} of the launch cache"))?;
+        if counted.left > 0 {
+            bail!("layer {diff_id} of the launch cache was cut while it was read");
+        }
         write_padding(out, size)?;
         Ok(Some(size))
     }

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use crate::error::{Error, Result};
 use crate::image::{DiffId, ImageWriter, LayerBlob};
-use crate::layers::fingerprint::Fingerprints;
+use crate::layers::fingerprint::{Fingerprints, Known};
 use crate::layers::source::LayerSource;
 use crate::layers::workers::{self, Pool};
 
@@ -174,7 +174,7 @@ impl Ahead {
     /// # Errors
     /// The thread ended without letting go of the writer.
     pub fn into_writer(mut self) -> Result<Box<dyn ImageWriter>> {
-        self.build_is_over();
+        self.queue = None;
         let _ = self.thread.take().map(JoinHandle::join);
         // The other owner was the thread.
         let writer = Arc::clone(&self.writer);
@@ -217,11 +217,9 @@ impl Shared {
     /// Whatever goes wrong here, the exporter meets again and tells.
     fn blob(&self, writer: &dyn ImageWriter, layer: &FinishedLayer) -> Option<LayerBlob> {
         let source = LayerSource::Directory { path: layer.path.clone(), uid: layer.uid, gid: layer.gid };
-        if !self.fingerprints.can_be_taken(&source) {
-            return None;
-        }
+        let Known(hashed) = self.fingerprints.look_ahead(&source)?;
         if !layer.known.is_empty() {
-            let diff_id = match self.fingerprints.lookup(&source) {
+            let diff_id = match hashed {
                 Some(diff_id) => diff_id,
                 None => self.fingerprints.read_ahead(&source, LayerSource::diff_id, |diff_id| diff_id)?,
             };

@@ -65,7 +65,13 @@ impl Exported {
 ///
 /// # Errors
 /// Whatever keeps the image from being complete; a cache never does.
-pub fn export(inputs: &Inputs<'_>, store: &dyn ImageStore, cache: Option<&dyn Cache>, ahead: Option<Ahead>) -> Result<Exported> {
+pub fn export(
+    inputs: &Inputs<'_>,
+    store: &dyn ImageStore,
+    cache: Option<&dyn Cache>,
+    mut ahead: Option<Ahead>,
+) -> Result<Exported> {
+    ahead.iter_mut().for_each(Ahead::build_is_over);
     let _span = debug_span!("export").entered();
     let _timing = crate::phase::timing::measure("Exporter");
     if inputs.api.has_lifecycle_sbom() {
